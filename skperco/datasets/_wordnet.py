@@ -1,0 +1,90 @@
+"""Five thousand WordNet glosses with their sentence embeddings."""
+
+import gzip
+import json
+from importlib.resources import files
+
+import numpy as np
+from sklearn.utils import Bunch
+
+_DATA = files("skperco.datasets") / "data"
+
+
+def load_wordnet_glosses(*, return_X_y=False):
+    """Load 5,000 WordNet glosses, their categories and their sentence embeddings.
+
+    A gloss says in a few words what a sense of a word means. Every gloss comes with the
+    384-dimensional embedding that the model all-MiniLM-L6-v2 gives it, and with one of
+    WordNet's 45 categories, such as ``noun.animal`` or ``verb.motion``. The data ship with
+    the package: loading them needs no network. See :ref:`wordnet_glosses_dataset` for where
+    they come from and under which terms.
+
+    =================   ==============
+    Classes                         45
+    Samples per class          2 - 600
+    Samples total                 5000
+    Dimensionality                 384
+    Features               real, float32
+    =================   ==============
+
+    Parameters
+    ----------
+    return_X_y : bool, default=False
+        If True, return ``(data, target)`` instead of a Bunch.
+
+    Returns
+    -------
+    glosses : :class:`~sklearn.utils.Bunch`
+        Dictionary-like object, with the attributes
+
+        data : ndarray of shape (5000, 384)
+            The embeddings, float32, each of unit norm up to the rounding of their file.
+        target : ndarray of shape (5000,)
+            The category of every gloss, as an index into `target_names`.
+        target_names : ndarray of shape (45,)
+            The names of the categories, in alphabetical order.
+        text : list of str
+            The glosses.
+        names : list of str
+            The word that each gloss explains.
+        DESCR : str
+            What the data are, where they come from, and under which terms.
+
+    (data, target) : tuple, if ``return_X_y`` is True
+        The two arrays described above.
+
+    Examples
+    --------
+    >>> from skperco.datasets import load_wordnet_glosses
+    >>> glosses = load_wordnet_glosses()
+    >>> glosses.data.shape
+    (5000, 384)
+    >>> glosses.names[0], glosses.text[0]
+    ('collard', 'variety of kale having smooth leaves')
+    >>> str(glosses.target_names[glosses.target[0]])
+    'noun.plant'
+    """
+    data = _load_embeddings()
+    rows = _load_rows()
+    target_names, target = np.unique([row["label"] for row in rows], return_inverse=True)
+    if return_X_y:
+        return data, target
+    return Bunch(
+        data=data,
+        target=target,
+        target_names=target_names,
+        text=[row["text"] for row in rows],
+        names=[row["name"] for row in rows],
+        DESCR=(_DATA / "wordnet_glosses.rst").read_text(encoding="utf-8"),
+    )
+
+
+def _load_embeddings():
+    with (_DATA / "wordnet_glosses.npy").open("rb") as file:
+        return np.load(file, allow_pickle=False).astype(np.float32)
+
+
+def _load_rows():
+    compressed = (_DATA / "wordnet_glosses.jsonl.gz").read_bytes()
+    # Not str.splitlines: it also breaks at characters that JSON allows inside a string.
+    return [json.loads(line) for line in gzip.decompress(compressed).splitlines()]
