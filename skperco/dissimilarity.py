@@ -1,0 +1,204 @@
+"""Pairwise dissimilarities between anchors and references, by name or callable."""
+
+import difflib
+
+import torch
+from torch.autograd.function import once_differentiable
+
+_PAIRS_PER_CHUNK = 2**15
+
+
+def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
+    """Dissimilarities of every anchor to every reference.
+
+    Parameters
+    ----------
+    anchors : torch.Tensor of shape (..., n_anchors, n_features)
+        Rows that look; leading dimensions, if any, make a batch. With
+        ``metric="precomputed"``, rows of a table, of shape (n_anchors, n_references).
+    references : torch.Tensor of shape (..., n_references, n_features) or None
+        Rows that are looked at, of the dtype and on the device of `anchors`. Ignored with
+        ``metric="precomputed"``.
+    metric : {"cosine", "euclidean", "sqeuclidean", "manhattan", "correlation", \
+            "precomputed"} or callable, default="cosine"
+        A callable takes (anchors, references), two matrices, and returns the tensor of shape
+        (n_anchors, n_references).
+
+    Returns
+    -------
+    dissimilarities : torch.Tensor of shape (..., n_anchors, n_references)
+        In the dtype of `anchors`; differentiable with respect to both inputs.
+
+    Raises
+    ------
+    ValueError
+        If `metric` is unknown, or a callable returns another shape.
+    TypeError
+        If `metric` is neither a string nor a callable.
+
+    Notes
+    -----
+    Identical rows have dissimilarity exactly 0, with a finite gradient. Squared distances are
+    matrix products, of rows shifted by their common offset; the few pairs that lie too close
+    together for that form are computed from their differences, so that float32 keeps its
+    digits for near neighbours as well.
+
+    ``"cosine"`` is half the squared distance of the rows scaled to unit norm, which is
+    1 - cos. A zero row has no direction: its dissimilarity is 1 to every other row and 0 to
+    another zero row. ``"correlation"`` is the cosine dissimilarity of rows less their own
+    mean; a constant row counts as a zero row there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skperco import pairwise_dissimilarity
+    >>> rows = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
+    >>> pairwise_dissimilarity(rows[:1], rows, metric="euclidean")
+    tensor([[0.0000, 2.2361, 3.6056]])
+    """
+    function = check_metric(metric)
+    if metric == "precomputed":
+        return anchors
+    if not callable(metric):
+        return function(anchors, references)
+    if anchors.ndim > 2:
+        return torch.stack(
+            [_called(function, *pair) for pair in zip(anchors, references, strict=True)]
+        )
+    return _called(function, anchors, references)
+
+
+def _called(function, anchors, references):
+    dissimilarities = torch.as_tensor(function(anchors, references))
+    expected = (len(anchors), len(references))
+    if tuple(dissimilarities.shape) != expected:
+        raise ValueError(
+            f"metric must return dissimilarities of shape {expected} (anchors x references), "
+            f"got {tuple(dissimilarities.shape)}."
+        )
+    return dissimilarities
+
+
+def check_metric(metric, name="metric"):
+    """Return the function behind `metric`, or raise an error that lists the known names.
+
+    Parameters
+    ----------
+    metric : str or callable
+    name : str, default="metric"
+        What the caller calls this argument.
+
+    Returns
+    -------
+    function : callable
+    """
+    if callable(metric):
+        return metric
+    if not isinstance(metric, str):
+        raise TypeError(f"{name} must be a string or a callable, got {metric!r}.")
+    if metric not in METRICS:
+        nearest = difflib.get_close_matches(metric, METRICS, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(
+            f"{name} must be one of {sorted(METRICS)} or a callable, got {metric!r}.{hint}"
+        )
+    return METRICS[metric]
+
+
+def unit_rows(rows):
+    """Scale every row to unit norm; zero rows stay zero.
+
+    Scaling by the largest entry first keeps squares from overflowing or vanishing.
+    """
+    peaks = rows.detach().abs().amax(-1, keepdim=True)
+    rows = rows / torch.where(peaks > 0, peaks, 1)
+    norms = rows.norm(dim=-1, keepdim=True)
+    return rows / torch.where(norms > 0, norms, 1)
+
+
+def without_diagonal(table):
+    """Drop from every row of a square table the entry at which a row meets itself."""
+    n = len(table)
+    return table.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
+
+
+def _cosine(anchors, references):
+    return _sqeuclidean(_directions(anchors), _directions(references)) / 2
+
+
+def _correlation(anchors, references):
+    return _cosine(_row_centered(anchors), _row_centered(references))
+
+
+def _euclidean(anchors, references):
+    squared = _sqeuclidean(anchors, references)
+    distinct = squared > 0
+    # The root has no finite slope at 0; identical rows get the subgradient 0.
+    return torch.where(distinct, torch.where(distinct, squared, 1).sqrt(), 0)
+
+
+def _sqeuclidean(anchors, references):
+    return _SquaredEuclidean.apply(anchors, references)
+
+
+def _manhattan(anchors, references):
+    return torch.cdist(anchors, references, p=1)
+
+
+def _precomputed(anchors, references):
+    return anchors
+
+
+METRICS = {
+    "cosine": _cosine,
+    "correlation": _correlation,
+    "euclidean": _euclidean,
+    "manhattan": _manhattan,
+    "precomputed": _precomputed,
+    "sqeuclidean": _sqeuclidean,
+}
+
+
+def _directions(rows):
+    """Unit rows with one more column, in which all zero rows share a direction of their own."""
+    zero = (rows == 0).all(-1, keepdim=True)
+    return torch.cat([unit_rows(rows), zero.to(rows.dtype)], dim=-1)
+
+
+def _row_centered(rows):
+    # The mean of a constant row is rounded: what is left of such a row would be noise.
+    varying = (rows != rows[..., :1]).any(-1, keepdim=True)
+    return torch.where(varying, rows - rows.mean(-1, keepdim=True), 0)
+
+
+class _SquaredEuclidean(torch.autograd.Function):
+    """|a|^2 + |b|^2 - 2 a.b, with the pairs that lose digits computed from a - b."""
+
+    @staticmethod
+    def forward(ctx, anchors, references):
+        offset = _few_bits(references.flatten(end_dim=-2).mean(0))
+        anchors, references = anchors - offset, references - offset
+        ctx.save_for_backward(anchors, references)
+        norms = anchors.square().sum(-1)[..., :, None] + references.square().sum(-1)[..., None, :]
+        squared = norms - 2 * anchors @ references.mT
+        # Below this share of the norms, cancellation has cost a quarter of the digits.
+        close = squared < torch.finfo(squared.dtype).eps ** 0.25 * norms
+        for pairs in close.nonzero().split(_PAIRS_PER_CHUNK):
+            *batch, row, column = pairs.unbind(1)
+            differences = anchors[*batch, row] - references[*batch, column]
+            squared[*batch, row, column] = differences.square().sum(-1)
+        return squared
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        anchors, references = ctx.saved_tensors
+        grad_anchors = grad.sum(-1)[..., None] * anchors - grad @ references
+        grad_references = grad.sum(-2)[..., None] * references - grad.mT @ anchors
+        return 2 * grad_anchors, 2 * grad_references
+
+
+def _few_bits(values):
+    """Round to 8 significant bits, so that a shift by them leaves small integers exact."""
+    mantissa, exponent = torch.frexp(values)
+    return torch.ldexp((mantissa * 256).round() / 256, exponent)

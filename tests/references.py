@@ -1,0 +1,85 @@
+"""Slow, obvious forms of what the package computes fast."""
+
+import numpy as np
+import torch
+
+
+def soft_percentile_rank(dissimilarities, sigma, weights=None):
+    """The n x n form: every reference against every other."""
+    kernel = (dissimilarities[:, :, None] - dissimilarities[:, None, :]) / sigma[:, :, None]
+    shares = (0.5 + kernel / 2).clamp(0, 1)
+    if weights is None:
+        return shares.mean(2)
+    weights = weights.expand(dissimilarities.shape)
+    return (shares * weights[:, None, :]).sum(2) / weights.sum(1, keepdim=True)
+
+
+def percentile_rank(row, weights=None):
+    """Mid-rank over count, entry by entry."""
+    row = np.asarray(row)
+    weights = np.ones(len(row)) if weights is None else np.asarray(weights)
+    shares = [weights[row < value].sum() + weights[row == value].sum() / 2 for value in row]
+    return np.array(shares) / weights.sum()
+
+
+def concordance(teacher, student, weights=None):
+    """The definition, pair by pair."""
+    n = len(teacher)
+    weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
+    kept = strict = 0.0
+    for j in range(n):
+        for k in range(n):
+            if teacher[j] < teacher[k]:
+                strict += weights[j] * weights[k]
+                agreement = (student[j] < student[k]) + (student[j] == student[k]) / 2
+                kept += weights[j] * weights[k] * agreement
+    return kept / strict if strict else np.nan
+
+
+def perception_coherence(teacher_table, student_table, weights=None):
+    """The definition, anchor by anchor, from two tables of dissimilarities."""
+    n = len(teacher_table)
+    weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
+    scores, seeing = [], []
+    for anchor in range(n):
+        others = np.arange(n) != anchor
+        score = concordance(
+            teacher_table[anchor][others], student_table[anchor][others], weights[others]
+        )
+        if not np.isnan(score):
+            scores.append(score)
+            seeing.append(weights[anchor])
+    return np.average(scores, weights=seeing) if scores else np.nan
+
+
+def neighbor_recall(teacher_table, student_table, k):
+    """Overlap of the k nearest, without ties."""
+    n = len(teacher_table)
+    shares = []
+    for anchor in range(n):
+        others = np.flatnonzero(np.arange(n) != anchor)
+        nearest = [
+            set(others[np.argsort(table[anchor][others])[:k]])
+            for table in (teacher_table, student_table)
+        ]
+        shares.append(len(nearest[0] & nearest[1]) / k)
+    return np.mean(shares)
+
+
+def table(rows, metric):
+    """Dissimilarities by the formulas in float64, from the differences of every pair."""
+    rows = torch.as_tensor(np.asarray(rows), dtype=torch.float64)
+    if metric == "correlation":
+        rows = rows - rows.mean(1, keepdim=True)
+    if metric in ("cosine", "correlation"):
+        rows = rows / rows.norm(dim=1, keepdim=True)
+    differences = rows[:, None, :] - rows[None, :, :]
+    if metric == "manhattan":
+        return differences.abs().sum(2).numpy()
+    squared = differences.square().sum(2).numpy()
+    return {
+        "cosine": squared / 2,
+        "correlation": squared / 2,
+        "sqeuclidean": squared,
+        "euclidean": np.sqrt(squared),
+    }[metric]
