@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import references
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from skperco import percentile_rank, soft_percentile_rank
+from skperco.ranking import row_spread
+
+TIED = hnp.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 3), st.integers(2, 30)),
+    elements=st.integers(0, 12).map(lambda value: value / 4),
+)
+DISTINCT = st.integers(2, 30).flatmap(
+    lambda n: st.permutations(range(n)).map(lambda order: np.array([order]) * 0.37)
+)
+BANDWIDTHS = st.floats(0.01, 3)
+
+
+def random_rows(n_rows, n, dtype=torch.float64, seed=0):
+    return torch.rand(n_rows, n, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@given(TIED)
+def test_exact_ranks_are_mid_ranks(rows):
+    found = percentile_rank(torch.from_numpy(rows))
+    np.testing.assert_allclose(found, [references.percentile_rank(row) for row in rows])
+
+
+@given(TIED, st.data())
+def test_weights_count_references_so_many_times(rows, data):
+    n = rows.shape[1]
+    counts = data.draw(hnp.arrays(np.int64, n, elements=st.integers(0, 3)))
+    if not counts.any():
+        counts[0] = 1
+    weights = torch.from_numpy(counts).double()
+    repeated = torch.from_numpy(np.repeat(rows, counts, axis=1))
+    for rank in (
+        percentile_rank,
+        lambda d, weights=None: soft_percentile_rank(d, bandwidth=0.6, scale=1.0, weights=weights),
+    ):
+        weighted = rank(torch.from_numpy(rows), weights=weights)
+        expected = rank(repeated)
+        found = np.repeat(weighted.numpy(), counts, axis=1)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("n", [2, 17, 1000])
+@pytest.mark.parametrize("bandwidth", [0.01, 0.3, 5.0])
+def test_soft_ranks_equal_the_quadratic_form(dtype, atol, n, bandwidth):
+    rows = random_rows(4, n, dtype) * 3 + 100
+    weights = random_rows(1, n, dtype, seed=1)
+    sigma = (bandwidth * row_spread(rows)).double()
+    for given_weights in (None, weights):
+        found = soft_percentile_rank(rows, bandwidth=bandwidth, weights=given_weights)
+        doubled = None if given_weights is None else given_weights.double()
+        expected = references.soft_percentile_rank(rows.double(), sigma, doubled)
+        np.testing.assert_allclose(found, expected, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("bandwidth", [0.05, 0.4, 3.0])
+def test_gradient(weighted, bandwidth):
+    rows = random_rows(3, 20).requires_grad_()
+    weights = random_rows(1, 20, seed=1) if weighted else None
+    assert torch.autograd.gradcheck(
+        lambda d: soft_percentile_rank(d, bandwidth=bandwidth, scale=1.0, weights=weights), rows
+    )
+
+
+@given(TIED, BANDWIDTHS)
+def test_soft_ranks_sum_to_half_the_count(rows, bandwidth):
+    ranks = soft_percentile_rank(torch.from_numpy(rows), bandwidth=bandwidth)
+    np.testing.assert_allclose(ranks.sum(1), rows.shape[1] / 2)
+
+
+@given(TIED, BANDWIDTHS)
+def test_soft_ranks_keep_the_order(rows, bandwidth):
+    ranks = soft_percentile_rank(torch.from_numpy(rows), bandwidth=bandwidth).numpy()
+    order = np.argsort(rows, axis=1)
+    assert (np.diff(np.take_along_axis(ranks, order, axis=1)) >= -1e-12).all()
+
+
+@given(DISTINCT)
+def test_soft_ranks_tend_to_the_exact_ones(rows):
+    rows = torch.from_numpy(rows)
+    narrow = soft_percentile_rank(rows, bandwidth=0.3, scale=1.0)
+    np.testing.assert_allclose(narrow, percentile_rank(rows), atol=1e-12)
+
+
+@given(TIED)
+def test_bandwidth_zero_gives_exact_ranks(rows):
+    rows = torch.from_numpy(rows)
+    np.testing.assert_allclose(
+        soft_percentile_rank(rows, bandwidth=0.0), percentile_rank(rows), atol=1e-12
+    )
+
+
+@given(TIED, BANDWIDTHS, st.integers(0, 1000))
+def test_gradient_sums_to_zero(rows, bandwidth, seed):
+    rows = torch.from_numpy(rows).requires_grad_()
+    incoming = random_rows(*rows.shape, seed=seed)
+    soft_percentile_rank(rows, bandwidth=bandwidth, scale=1.0).backward(incoming)
+    np.testing.assert_allclose(rows.grad.sum(1), 0, atol=1e-9)
+
+
+@given(TIED, BANDWIDTHS, st.sampled_from([1e-3, 0.5, 40.0]))
+def test_scaling_with_the_bandwidth_changes_nothing(rows, bandwidth, factor):
+    rows = torch.from_numpy(rows)
+    found = soft_percentile_rank(factor * rows, bandwidth=bandwidth, scale=factor)
+    expected = soft_percentile_rank(rows, bandwidth=bandwidth, scale=1.0)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_scale_follows_the_row():
+    rows = random_rows(2, 50)
+    found = soft_percentile_rank(torch.cat([rows, 1e6 * rows]), bandwidth=0.2)
+    np.testing.assert_allclose(found[:2], found[2:], atol=1e-9)
+
+
+def test_constant_rows_share_the_middle_without_a_gradient():
+    rows = torch.full((2, 7), 3.0, requires_grad=True)
+    ranks = soft_percentile_rank(rows)
+    np.testing.assert_allclose(ranks.detach(), 0.5)
+    ranks.square().sum().backward()
+    assert (rows.grad == 0).all()
+
+
+def test_negative_bandwidth():
+    with pytest.raises(ValueError, match="bandwidth"):
+        soft_percentile_rank(random_rows(1, 3), bandwidth=-1.0)
