@@ -1,0 +1,184 @@
+"""The coherence loss, for the training here and for any training loop in PyTorch."""
+
+import torch
+
+from skperco.dissimilarity import check_metric, pairwise_dissimilarity, without_diagonal
+from skperco.ranking import percentile_rank, soft_percentile_rank
+
+
+class PerceptionCoherenceLoss(torch.nn.Module):
+    r"""How far a student's rankings of dissimilarities are from its teacher's.
+
+    .. math:: L = \operatorname{mean}_{x, y}
+              \bigl(\varphi_p(\rho_g(x, y)) - \varphi_p(\rho_f(x, y))\bigr)^2, \qquad
+              \varphi_p(\rho) = \frac{\rho^p - 1}{p}, \quad \varphi_0 = \log
+
+    over anchors x and references y, with the percentile ranks :math:`\rho_f` of the teacher's
+    dissimilarities and :math:`\rho_g` of the student's. The loss is 0 exactly when all ranks
+    agree. Its value counts exact ranks, which have no slope; its gradient is that of the soft
+    ranks of :func:`soft_percentile_rank`, taken at the exact ones (a straight-through
+    estimator [1]_).
+
+    Parameters
+    ----------
+    metric : str or callable, default="cosine"
+        Dissimilarity between the student's embeddings, as in :func:`pairwise_dissimilarity`.
+    teacher_metric : str or callable, default=None
+        Dissimilarity between the teacher's embeddings; `metric` if None. With
+        ``"precomputed"`` the teacher is given as its dissimilarities, anchors x references.
+    rank_power : float, default=1.0
+        The power p: 1 counts every rank the same and keeps the global order, towards 0 the
+        nearest count most.
+    bandwidth : float, default=0.1
+        Half-width of the soft ranks' window, in standard deviations of the student's
+        dissimilarities from one anchor. Positive.
+
+    Notes
+    -----
+    This is the project's own reading of "perception coherence" [2]_; the formula is not quoted
+    from the paper.
+
+    References
+    ----------
+    .. [1] Bengio, Leonard, Courville, "Estimating or propagating gradients through stochastic
+       neurons for conditional computation", 2013. https://arxiv.org/abs/1308.3432
+    .. [2] Nguyen, Gamboa, Zhang, Chhaibi, Gratton, Giaccone, "Feature representation
+       transferring to lightweight models via perception coherence", TMLR 2026.
+       https://arxiv.org/abs/2505.06595
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skperco import PerceptionCoherenceLoss
+    >>> teacher = torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+    >>> loss = PerceptionCoherenceLoss()
+    >>> loss(5 * teacher, teacher).item()
+    0.0
+    >>> loss(teacher[:, :4], teacher).item() > 0
+    True
+    """
+
+    def __init__(self, *, metric="cosine", teacher_metric=None, rank_power=1.0, bandwidth=0.1):
+        super().__init__()
+        check_metric(metric)
+        if teacher_metric is not None:
+            check_metric(teacher_metric, "teacher_metric")
+        if not bandwidth > 0:
+            raise ValueError(f"bandwidth must be positive, got {bandwidth!r}.")
+        self.metric = metric
+        self.teacher_metric = teacher_metric
+        self.rank_power = rank_power
+        self.bandwidth = bandwidth
+
+    def forward(self, student, teacher):
+        """Loss of a batch in which every row is an anchor and all other rows its references.
+
+        Parameters
+        ----------
+        student : torch.Tensor of shape (n_rows, n_components)
+            The student's embeddings, with a gradient.
+        teacher : torch.Tensor of shape (n_rows, n_teacher_features)
+            The teacher's embeddings of the same rows; with ``teacher_metric="precomputed"``
+            their (n_rows, n_rows) table of dissimilarities.
+
+        Returns
+        -------
+        loss : torch.Tensor of shape ()
+
+        Raises
+        ------
+        ValueError
+            If student and teacher differ in their number of rows, or have fewer than 3.
+        """
+        if len(student) != len(teacher):
+            raise ValueError(
+                "student and teacher must have the same rows, "
+                f"got {len(student)} and {len(teacher)}."
+            )
+        if len(student) < 3:
+            raise ValueError(
+                f"an anchor needs 2 references: expected at least 3 rows, got {len(student)}."
+            )
+        teacher_metric = self.metric if self.teacher_metric is None else self.teacher_metric
+        seen = pairwise_dissimilarity(student, student, metric=self.metric)
+        with torch.no_grad():
+            wanted = pairwise_dissimilarity(teacher, teacher, metric=teacher_metric)
+            target = percentile_rank(without_diagonal(wanted))
+        return rank_loss(
+            without_diagonal(seen),
+            target,
+            rank_power=self.rank_power,
+            bandwidth=self.bandwidth,
+        ).mean()
+
+    def extra_repr(self):
+        """Parameters, for the representation of the module."""
+        return (
+            f"metric={self.metric!r}, teacher_metric={self.teacher_metric!r}, "
+            f"rank_power={self.rank_power}, bandwidth={self.bandwidth}"
+        )
+
+
+def rank_loss(dissimilarities, target, *, rank_power=1.0, bandwidth=0.1, weights=None):
+    """Mean squared difference, per anchor, of powers of the student's and the teacher's ranks.
+
+    Parameters
+    ----------
+    dissimilarities : torch.Tensor of shape (n_anchors, n_references)
+        The student's, with a gradient.
+    target : torch.Tensor of shape (n_anchors, n_references)
+        The teacher's percentile ranks of the same references.
+    rank_power, bandwidth : float
+        As in :class:`PerceptionCoherenceLoss`.
+    weights : torch.Tensor of shape (n_references,) or (n_anchors, n_references), default=None
+        Weights of the references, all equal if None.
+
+    Returns
+    -------
+    losses : torch.Tensor of shape (n_anchors,)
+    """
+    soft = soft_percentile_rank(dissimilarities, bandwidth=bandwidth, weights=weights)
+    exact = percentile_rank(dissimilarities, weights=weights)
+    ranks = soft + (exact - soft).detach()
+    squared = (box_cox(ranks, rank_power) - box_cox(target, rank_power)).square()
+    if weights is None:
+        return squared.mean(1)
+    weights = weights.expand_as(squared)
+    return (weights * squared).sum(1) / weights.sum(1)
+
+
+def rank_correlation_loss(dissimilarities, target):
+    """One minus the correlation of the student's dissimilarities with powers of ranks.
+
+    Parameters
+    ----------
+    dissimilarities : torch.Tensor of shape (n_anchors, n_references)
+        The student's, with a gradient.
+    target : torch.Tensor of shape (n_anchors, n_references)
+        Increasing in the teacher's ranks of the same references.
+
+    Returns
+    -------
+    losses : torch.Tensor of shape (n_anchors,)
+        In [0, 2]; 1 where either side is constant.
+
+    Notes
+    -----
+    It is zero when the student's dissimilarities are linear in the target, which implies that
+    the ranks agree. It needs no sort, and asks more of near neighbours than soft ranks do: the
+    nearest few are to be as far from each other as their target says, not only in order.
+    """
+    return 1 - (_standardized(dissimilarities) * _standardized(target)).sum(1)
+
+
+def _standardized(rows):
+    centered = rows - rows.mean(1, keepdim=True)
+    norms = centered.detach().norm(dim=1, keepdim=True)
+    varying = norms > torch.finfo(rows.dtype).eps * rows.detach().norm(dim=1, keepdim=True)
+    safe = torch.where(varying, centered, 1)
+    return torch.where(varying, centered / safe.norm(dim=1, keepdim=True), 0)
+
+
+def box_cox(ranks, power):
+    """(ranks ** power - 1) / power, and its limit log(ranks) at power 0."""
+    return ranks.log() if power == 0 else (ranks.pow(power) - 1) / power

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import references
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skperco import PerceptionCoherenceLoss, pairwise_dissimilarity
+from skperco.losses import box_cox, rank_loss
+
+POWERS = st.sampled_from([0, 0.3, 1, 2.0])
+
+
+def rows_of(seed, n=14, d=6):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def other_ranks(rows, metric):
+    """Exact ranks of the other rows, seen from each row, by the slow reference."""
+    table = references.table(rows, metric)
+    kept = ~np.eye(len(rows), dtype=bool)
+    return np.array(
+        [references.percentile_rank(row[keep]) for row, keep in zip(table, kept, strict=True)]
+    )
+
+
+@given(st.integers(0, 100), POWERS, st.sampled_from(["cosine", "euclidean"]))
+def test_value_compares_exact_ranks(seed, power, metric):
+    student, teacher = rows_of(seed, d=3), rows_of(seed + 1)
+    loss = PerceptionCoherenceLoss(metric=metric, rank_power=power)(student, teacher)
+    ranks = [torch.from_numpy(other_ranks(rows, metric)) for rows in (student, teacher)]
+    phi = [rank.log() if power == 0 else (rank**power - 1) / power for rank in ranks]
+    np.testing.assert_allclose(loss, (phi[0] - phi[1]).square().mean())
+
+
+@given(st.integers(0, 100), POWERS, st.floats(0.01, 100))
+def test_zero_exactly_when_all_ranks_agree(seed, power, scale):
+    teacher = rows_of(seed)
+    rotation, _ = torch.linalg.qr(rows_of(seed + 1, n=6))
+    loss = PerceptionCoherenceLoss(metric="euclidean", rank_power=power)
+    student = (scale * teacher @ rotation + 3).requires_grad_()
+    value = loss(student, teacher)
+    assert value == 0
+    value.backward()
+    assert (student.grad == 0).all()
+    assert loss(rows_of(seed + 2), teacher) > 0
+
+
+def test_a_constant_student_is_not_coherent():
+    student = torch.ones(8, 3, requires_grad=True)
+    value = PerceptionCoherenceLoss()(student, rows_of(0, n=8).float())
+    value.backward()
+    assert value > 0
+    assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("power", [0, 1])
+def test_descending_the_gradient_makes_the_student_coherent(power):
+    teacher = rows_of(0, n=60)
+    student = rows_of(1, n=60, d=4).requires_grad_()
+    loss = PerceptionCoherenceLoss(rank_power=power)
+    optimizer = torch.optim.Adam([student], lr=0.05)
+    first = loss(student, teacher).item()
+    for _ in range(100):
+        optimizer.zero_grad()
+        value = loss(student, teacher)
+        value.backward()
+        optimizer.step()
+    assert value.item() < first / 2
+
+
+def test_precomputed_teacher():
+    student, teacher = rows_of(0), rows_of(1)
+    table = pairwise_dissimilarity(teacher, teacher, metric="manhattan")
+    by_table = PerceptionCoherenceLoss(teacher_metric="precomputed")(student, table)
+    by_rows = PerceptionCoherenceLoss(teacher_metric="manhattan")(student, teacher)
+    assert by_table == by_rows
+
+
+def test_reference_weights_repeat_references():
+    dissimilarities, target = rows_of(0).abs(), torch.rand(14, 6, dtype=torch.float64)
+    counts = torch.tensor([1, 2, 3, 1, 1, 2])
+    weighted = rank_loss(dissimilarities, target, weights=counts.double())
+    repeated = [rows.repeat_interleave(counts, dim=1) for rows in (dissimilarities, target)]
+    np.testing.assert_allclose(weighted, rank_loss(*repeated))
+
+
+def test_box_cox_is_continuous_in_its_power():
+    ranks = torch.linspace(0.01, 1, 20, dtype=torch.float64)
+    np.testing.assert_allclose(box_cox(ranks, 1e-7), box_cox(ranks, 0), atol=1e-5)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="Did you mean 'cosine'"):
+        PerceptionCoherenceLoss(metric="cosin")
+    with pytest.raises(ValueError, match="teacher_metric"):
+        PerceptionCoherenceLoss(teacher_metric="nothing")
+    with pytest.raises(ValueError, match="bandwidth"):
+        PerceptionCoherenceLoss(bandwidth=0)
+    loss = PerceptionCoherenceLoss()
+    with pytest.raises(ValueError, match="same rows, got 14 and 9"):
+        loss(rows_of(0), rows_of(1, n=9))
+    with pytest.raises(ValueError, match="at least 3 rows, got 2"):
+        loss(rows_of(0, n=2), rows_of(1, n=2))
