@@ -1,0 +1,102 @@
+"""Checks of arguments that several rooms share, each naming the argument in its message."""
+
+import numbers
+
+import numpy as np
+import torch
+from sklearn.utils import check_array
+
+
+def check_device(device):
+    """Return the torch device that `device` names; "auto" is a GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine.
+    """
+    if device == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto' or a device of this machine such as 'cpu', got {device!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return device
+
+
+def check_embeddings(embeddings, name, *, metric="cosine"):
+    """Return `embeddings` as a finite 2-D float array, or as a valid precomputed table.
+
+    Parameters
+    ----------
+    embeddings : array-like of shape (n_samples, n_features)
+        With ``metric="precomputed"`` a square table of non-negative dissimilarities.
+    name : str
+        What the caller calls this argument.
+    metric : str or callable, default="cosine"
+
+    Returns
+    -------
+    embeddings : ndarray of shape (n_samples, n_features), float32 or float64
+    """
+    embeddings = check_array(
+        embeddings, dtype=[np.float64, np.float32], input_name=name, estimator=name
+    )
+    if isinstance(metric, str) and metric == "precomputed":
+        _check_table(embeddings, name)
+    return embeddings
+
+
+def _check_table(table, name):
+    if table.shape[0] != table.shape[1]:
+        raise ValueError(
+            f"{name} must be a square table of dissimilarities when its metric is 'precomputed', "
+            f"got shape {table.shape}."
+        )
+    if table.min() < 0:
+        raise ValueError(
+            f"{name} must hold non-negative dissimilarities when its metric is 'precomputed', "
+            f"got {table.min()} (similarities? use their largest value less each of them)."
+        )
+
+
+def check_same_rows(first, second, first_name, second_name):
+    """Raise a ValueError if the two do not have the same number of rows."""
+    if first.shape[0] != second.shape[0]:
+        raise ValueError(
+            f"{first_name} and {second_name} must describe the same rows, "
+            f"got {first.shape[0]} and {second.shape[0]} rows."
+        )
+
+
+def check_sample_weight(sample_weight, n_samples):
+    """Return float64 sample weights of shape (n_samples,), with at least one above zero."""
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weights = check_array(
+        sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight"
+    )
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight must have one entry per row, shape ({n_samples},), "
+            f"got shape {weights.shape}."
+        )
+    if weights.min() < 0:
+        raise ValueError(f"sample_weight must be non-negative, got {weights.min()}.")
+    if not weights.any():
+        raise ValueError("sample_weight must have at least one positive entry, got only zeros.")
+    return weights
+
+
+def check_count(value, name, *, least, most=None):
+    """Return `value` if it is an integer between `least` and `most`."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if value < least or (most is not None and value > most):
+        upper = "" if most is None else f" and at most {most}"
+        raise ValueError(f"{name} must be at least {least}{upper}, got {value}.")
+    return int(value)
