@@ -1,0 +1,24 @@
+"""Small embeddings that keep the order of near and far that a large teacher sees."""
+
+from skperco.dissimilarity import pairwise_dissimilarity
+from skperco.distiller import CoherenceDistiller
+from skperco.losses import PerceptionCoherenceLoss
+from skperco.metrics import (
+    neighbor_recall_score,
+    perception_coherence_samples,
+    perception_coherence_score,
+)
+from skperco.ranking import percentile_rank, soft_percentile_rank
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CoherenceDistiller",
+    "PerceptionCoherenceLoss",
+    "neighbor_recall_score",
+    "pairwise_dissimilarity",
+    "percentile_rank",
+    "perception_coherence_samples",
+    "perception_coherence_score",
+    "soft_percentile_rank",
+]

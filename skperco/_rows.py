@@ -1,0 +1,61 @@
+"""Rows of arrays and sparse matrices as tensors, a few at a time."""
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+
+def as_tensor(array, *, device, dtype):
+    """A dense or CSR array as a tensor of the same layout."""
+    if not sp.issparse(array):
+        return torch.from_numpy(np.array(array, order="C")).to(device, dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(array.indptr).long(),
+            torch.from_numpy(array.indices).long(),
+            torch.from_numpy(array.data).to(dtype),
+            size=array.shape,
+            device=device,
+        )
+
+
+def chunks(n_rows, size):
+    """Slices of at most `size` that cover the rows."""
+    return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
+
+
+class RowTaker:
+    """Takes rows of an array by their numbers, as float32 tensors.
+
+    Parameters
+    ----------
+    array : ndarray or CSR of shape (n_rows, n_features)
+    device : torch.device
+    dropout : float, default=0.0
+        Share of the entries to set to zero, others at each call.
+    generator : torch.Generator, default=None
+        On the CPU; for the dropout.
+    """
+
+    def __init__(self, array, device, dropout=0.0, generator=None):
+        # Dense rows stay on the device; sparse ones are taken where SciPy indexes them.
+        if not sp.issparse(array):
+            array = as_tensor(array, device=device, dtype=torch.float32)
+        self.array = array
+        self.device = device
+        self.dropout = dropout
+        self.generator = generator
+
+    def __call__(self, rows):
+        if sp.issparse(self.array):
+            taken = self.array[rows.cpu().numpy()]
+            taken.data *= self._kept(taken.data.shape).numpy()
+            return as_tensor(taken, device=self.device, dtype=torch.float32)
+        taken = self.array[rows]
+        return taken * self._kept(taken.shape).to(self.device) if self.dropout else taken
+
+    def _kept(self, shape):
+        return torch.rand(shape, generator=self.generator) >= self.dropout

@@ -1,0 +1,106 @@
+"""The linear and the MLP student, each beginning as a closed form."""
+
+import copy
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from skperco._rows import as_tensor, chunks
+from skperco.dissimilarity import unit_rows
+
+_ROWS_PER_CHUNK = 2**14
+
+
+class LinearStudent(torch.nn.Module):
+    """rows @ weight.T + bias, of which the weight is refined.
+
+    Parameters
+    ----------
+    weight : torch.Tensor of shape (n_components, n_features)
+    bias : torch.Tensor of shape (n_components,)
+    """
+
+    def __init__(self, weight, bias):
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight.clone())
+        self.register_buffer("bias", bias.clone())
+
+    def forward(self, rows):
+        """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
+        return rows @ self.weight.T + self.bias
+
+    def scaled_parameters(self):
+        """Each parameter with the norm by which its steps are measured."""
+        return [(self.weight, _norm(self.weight))]
+
+
+class MLPStudent(torch.nn.Module):
+    """A linear student plus a multi-layer perceptron whose last layer starts at zero.
+
+    Parameters
+    ----------
+    weight : torch.Tensor of shape (n_components, n_features)
+    bias : torch.Tensor of shape (n_components,)
+    hidden_layer_sizes : sequence of int
+        Number of units of each hidden layer.
+    row_norm : float
+        Typical norm of the input rows, so that activations are of size 1.
+    generator : torch.Generator
+        Draws the weights of the hidden layers, on the CPU.
+    """
+
+    def __init__(self, weight, bias, hidden_layer_sizes, row_norm, generator):
+        super().__init__()
+        self.linear = LinearStudent(weight, bias)
+        norms = [row_norm, *(size**0.5 for size in hidden_layer_sizes)]
+        sizes = [weight.shape[1], *hidden_layer_sizes]
+        drawn = [
+            torch.randn(n_out, n_in, generator=generator) * 2**0.5 / norm
+            for n_in, n_out, norm in zip(sizes, sizes[1:], norms, strict=False)
+        ]
+        self.hidden = torch.nn.ParameterList(layer.to(weight) for layer in drawn)
+        self.output = torch.nn.Parameter(weight.new_zeros(len(weight), sizes[-1]))
+        # Of the size at which it would add as much to the image as the linear part gives.
+        self._output_scale = _norm(weight) * row_norm / weight.shape[1] ** 0.5
+
+    def forward(self, rows):
+        """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
+        activations = rows
+        for weight in self.hidden:
+            activations = functional.gelu(activations @ weight.T)
+        return self.linear(rows) + activations @ self.output.T
+
+    def scaled_parameters(self):
+        """Each parameter with the norm by which its steps are measured."""
+        hidden = [(weight, _norm(weight)) for weight in self.hidden]
+        return [*self.linear.scaled_parameters(), *hidden, (self.output, self._output_scale)]
+
+
+@torch.no_grad()
+def embed(student, X, *, device, unit_norm):
+    """Images of all rows, chunk by chunk, computed and returned in the dtype of X.
+
+    Parameters
+    ----------
+    student : torch.nn.Module
+    X : ndarray or CSR of shape (n_samples, n_features), float32 or float64
+    device : torch.device
+    unit_norm : bool
+        Whether to scale the images to unit norm.
+
+    Returns
+    -------
+    images : ndarray of shape (n_samples, n_components)
+    """
+    dtype = torch.float64 if X.dtype == np.float64 else torch.float32
+    student = copy.deepcopy(student).to(device, dtype)
+    images = []
+    for rows in chunks(X.shape[0], _ROWS_PER_CHUNK):
+        image = student(as_tensor(X[rows], device=device, dtype=dtype))
+        images.append((unit_rows(image) if unit_norm else image).cpu().numpy())
+    return np.concatenate(images)
+
+
+def _norm(parameter):
+    return parameter.detach().norm().item()
