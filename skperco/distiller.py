@@ -26,13 +26,13 @@ from skperco._validation import (
     check_sample_weight,
 )
 from skperco.dissimilarity import check_metric
-from skperco.judging import Judge
+from skperco.judging import Judge, farthest
 from skperco.metrics import perception_coherence_score
 from skperco.starts import (
+    Transfer,
     compression_start,
     root_mean_square_norm,
     teacher_coordinates,
-    transfer_start,
 )
 from skperco.students import LinearStudent, MLPStudent, embed
 from skperco.teacher import Teacher, dissimilarity_table
@@ -45,10 +45,10 @@ _REFINED_ROWS = 2**14
 _MOST_HELD_OUT = 1000
 # Fewer rows cannot tell a better student from a worse one.
 _LEAST_HELD_OUT = 20
-_FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 # Share of the features that a step of a transfer hides, against overfitting.
 _TRANSFER_DROPOUT = 0.15
-_REPORTS = 10
+_ROUNDS = 10
 
 
 class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -246,19 +246,23 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             positive weight, or there are more components than a closed form can give.
         """
         device = check_device(self.device)
-        samples = self._check_fit_input(X, y, teacher_embeddings, sample_weight)
         random_state = check_random_state(self.random_state)
+        samples = self._check_fit_input(X, y, teacher_embeddings, sample_weight, random_state)
         generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
         fitted, held_out = self._split(samples, random_state)
         judge = self._judge(held_out)
-        start = self._start(fitted, judge, random_state)
+        start, transfer = self._start(fitted, judge, random_state)
         student = self._new_student(start, fitted, generator).to(device)
-        self._refine(student, fitted, judge, generator, device)
+        self._refine(student, fitted, transfer, judge, generator, device)
+        if judge is not None:
+            change = start, self._start_again(samples, start, transfer, random_state)
+            student.set_linear(student.linear_map().plus_change(*change))
         self.student_ = student.cpu()
         self.n_components_ = len(start.bias)
         return self
 
-    def _check_fit_input(self, X, y, teacher_embeddings, sample_weight):
+    def _check_fit_input(self, X, y, teacher_embeddings, sample_weight, random_state):
+        """Samples of positive weight."""
         check_metric(self.metric)
         teacher_metric = self.metric if self.teacher_metric is None else self.teacher_metric
         check_metric(teacher_metric, "teacher_metric")
@@ -270,17 +274,24 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         X = validate_data(
             self, X, accept_sparse="csr", dtype=[np.float64, np.float32], ensure_min_samples=2
         )
+        weight = check_sample_weight(sample_weight, X.shape[0])
         teacher = _given_teacher(y, teacher_embeddings)
         if teacher is None:
             _check_own_teacher(X, teacher_metric)
         else:
             teacher = check_embeddings(teacher, "teacher_embeddings", metric=teacher_metric)
             check_same_rows(X, teacher, "X", "teacher_embeddings")
-        return Samples(X, teacher, teacher_metric, check_sample_weight(sample_weight, X.shape[0]))
+        samples = Samples(X, weight, teacher, teacher_metric)
+        if not weight.all():
+            samples = samples.take(np.flatnonzero(weight))
+        if teacher is None:
+            return samples
+        targets = teacher_coordinates(samples.teacher, teacher_metric, random_state)
+        return samples._replace(targets=targets)
 
     def _split(self, samples, random_state):
-        """Samples to fit and samples to hold out, without those of weight 0."""
-        rows = random_state.permutation(np.flatnonzero(samples.weight))
+        """Samples to fit and samples to hold out."""
+        rows = random_state.permutation(len(samples.weight))
         n_held_out = min(int(self.validation_fraction * len(rows)), _MOST_HELD_OUT)
         if not self.early_stopping or n_held_out < _LEAST_HELD_OUT:
             n_held_out = 0
@@ -295,20 +306,47 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return lambda embedding: judge(embedding(held_out.X))
 
     def _start(self, fitted, judge, random_state):
-        """The closed form, a LinearMap. Held-out samples judge it, and have no part in it."""
-        X, teacher, teacher_metric, weight = fitted
-        options = {"metric": self.metric, "sample_weight": weight, "random_state": random_state}
-        if teacher is None:
-            return compression_start(X, self._count_components(X), **options)
-        targets = teacher_coordinates(teacher, teacher_metric, random_state)
-        worth = judge and (lambda start: judge(start).worth(self.rank_power))
-        n_components = self._count_components(X, targets)
-        return transfer_start(X, targets, n_components, worth=worth, **options)
+        """The closed form, a LinearMap, and the Transfer that it came from, if any.
 
-    def _count_components(self, X, targets=None):
-        limits = {f"{X.shape[0]} rows": X.shape[0], f"{X.shape[1]} features": X.shape[1]}
-        if targets is not None:
-            limits[f"{targets.shape[1]} dimensions of the teacher"] = targets.shape[1]
+        Held-out samples judge it, and have no part in it.
+        """
+        n_components = self._count_components(fitted)
+        if fitted.teacher is None:
+            return self._compression_start(fitted, n_components, random_state), None
+        transfer = Transfer(
+            fitted.X,
+            fitted.targets,
+            n_components,
+            metric=self.metric,
+            sample_weight=fitted.weight,
+            random_state=random_state,
+            worth=judge and (lambda start: judge(start).worth(self.rank_power)),
+        )
+        return transfer.directions.after(transfer.regression), transfer
+
+    def _start_again(self, samples, start, transfer, random_state):
+        """The closed form from all samples, once held-out ones have done their part."""
+        if transfer is None:
+            again = self._compression_start(samples, len(start.bias), random_state)
+            return again.turned_to(start)
+        regression = transfer.regress(samples.X, samples.targets, samples.weight)
+        return transfer.directions.after(regression)
+
+    def _compression_start(self, samples, n_components, random_state):
+        return compression_start(
+            samples.X,
+            n_components,
+            metric=self.metric,
+            sample_weight=samples.weight,
+            random_state=random_state,
+        )
+
+    def _count_components(self, fitted):
+        n_rows, n_features = fitted.X.shape
+        limits = {f"{n_rows} rows": n_rows, f"{n_features} features": n_features}
+        if fitted.targets is not None:
+            n_targets = fitted.targets.shape[1]
+            limits[f"{n_targets} dimensions of the teacher"] = n_targets
         most = min(limits.values())
         if self.n_components is None:
             return min(_DEFAULT_COMPONENTS, most)
@@ -320,13 +358,13 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return self.n_components
 
     def _new_student(self, start, fitted, generator):
-        weight, bias = (torch.from_numpy(part).float() for part in start)
+        weight, bias = _tensors(start)
         if self.student == "linear":
             return LinearStudent(weight, bias)
         row_norm = float(root_mean_square_norm(fitted.X, fitted.weight))
         return MLPStudent(weight, bias, self.hidden_layer_sizes, row_norm, generator)
 
-    def _refine(self, student, fitted, judge, generator, device):
+    def _refine(self, student, fitted, transfer, judge, generator, device):
         """Move the student towards the teacher's ranks as far as held-out samples approve."""
         self.n_iter_, self.loss_curve_ = 1, []
         self.validation_scores_ = self.validation_fractions_ = None
@@ -335,18 +373,43 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if self.max_iter == 0 or (self.early_stopping and judge is None) or n_rows < 3:
             return
         seen = fitted.take(np.arange(n_rows))
-        dropout = 0.0 if seen.teacher is None else _TRANSFER_DROPOUT
         refinement = Refinement(
             student,
-            RowTaker(seen.X, device, dropout, generator),
+            RowTaker(seen.X, device, 0.0 if transfer is None else _TRANSFER_DROPOUT, generator),
             Teacher(seen.representation, seen.teacher_metric, device),
             self._settings(n_rows),
             torch.from_numpy(seen.weight),
             generator,
         )
-        self.loss_curve_ = self._run(refinement)
+        if transfer is not None:
+            student.set_linear(self._refined_directions(seen, transfer, generator, device))
+        if judge is not None:
+            embedding = partial(embed, student, device=device, unit_norm=False)
+            judge = partial(judge, embedding)
+        self.loss_curve_ = self._run(refinement, judge)
         self.n_iter_ += len(self.loss_curve_)
-        self._choose_fraction(refinement, judge, device)
+        self.fraction_ = 1.0 if judge is None else self._farthest(refinement, judge)
+        refinement.blend(self.fraction_)
+
+    def _refined_directions(self, seen, transfer, generator, device):
+        """The closed form of a transfer with directions refined on cross-predictions.
+
+        Rows that a regression has seen are predicted better than any later row: directions
+        are learned from predictions by regressions that have not seen the row.
+        """
+        predictions, teacher, metric = transfer.cross_predictions(seen.X, seen.weight)
+        directions = LinearStudent(*_tensors(transfer.directions))
+        refinement = Refinement(
+            directions.to(device),
+            RowTaker(predictions, device),
+            Teacher(teacher, metric, device),
+            self._settings(len(seen.weight)),
+            torch.from_numpy(seen.weight),
+            generator,
+        )
+        self._run(refinement)
+        refinement.blend(1.0)
+        return directions.linear_map().after(transfer.regression)
 
     def _settings(self, n_rows):
         return Settings(
@@ -359,36 +422,38 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             max_iter=self.max_iter,
         )
 
-    def _run(self, refinement):
+    def _run(self, refinement, judge=None):
+        """Take all steps, rebalanced now and then by held-out samples; the losses."""
+        closed_form = judge and judge()
         losses = []
         for loss in refinement.run():
             losses.append(loss)
-            if self.verbose and len(losses) % max(1, self.max_iter // _REPORTS) == 0:
+            if len(losses) % max(1, self.max_iter // _ROUNDS):
+                continue
+            if judge is not None:
+                with refinement.averaged():
+                    judged = judge()
+                refinement.rebalance(judged.keeps_coherence(closed_form))
+            if self.verbose:
                 print(f"[CoherenceDistiller] step {len(losses)}/{self.max_iter}, loss {loss:.4f}")
         return torch.stack(losses).tolist()
 
-    def _choose_fraction(self, refinement, judge, device):
-        """Leave the student between closed form (0) and refined (1) where it is worth most."""
-        self.fraction_ = 1.0
-        if judge is not None:
-            embedding = partial(embed, refinement.student, device=device, unit_norm=False)
-            judgements = {}
-            for fraction in _FRACTIONS:
-                refinement.blend(fraction)
-                judgements[fraction] = judge(embedding)
-            gains = [
-                judged.gain(judgements[0.0], self.rank_power) for judged in judgements.values()
-            ]
-            self.fraction_ = _FRACTIONS[int(np.argmax(gains))]
-            self.validation_fractions_ = list(_FRACTIONS)
-            self.validation_scores_ = [judged.coherence for judged in judgements.values()]
-            if self.verbose:
-                first, chosen = judgements[0.0], judgements[self.fraction_]
-                print(
-                    f"[CoherenceDistiller] held-out rows: coherence {first.coherence:.4f} -> "
-                    f"{chosen.coherence:.4f}, recall {first.recall:.4f} -> {chosen.recall:.4f}"
-                )
-        refinement.blend(self.fraction_)
+    def _farthest(self, refinement, judge):
+        """How far from the closed form (0) to the refined student (1) held-out samples approve."""
+        judgements = []
+        for fraction in _FRACTIONS:
+            refinement.blend(fraction)
+            judgements.append(judge())
+        chosen = farthest(judgements, self.rank_power)
+        self.validation_fractions_ = list(_FRACTIONS)
+        self.validation_scores_ = [judged.coherence for judged in judgements]
+        if self.verbose:
+            first, last = judgements[0], judgements[chosen]
+            print(
+                f"[CoherenceDistiller] held-out rows: coherence {first.coherence:.4f} -> "
+                f"{last.coherence:.4f}, recall {first.recall:.4f} -> {last.recall:.4f}"
+            )
+        return _FRACTIONS[chosen]
 
     def transform(self, X):
         """Embed X as the student does.
@@ -451,12 +516,13 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
 
 class Samples(NamedTuple):
-    """Rows to learn from, the teacher's representation of them, and their weights."""
+    """Rows to learn from, their weights, and what the teacher makes of them."""
 
     X: np.ndarray
+    weight: np.ndarray
     teacher: np.ndarray | None
     teacher_metric: str | Callable
-    weight: np.ndarray
+    targets: np.ndarray | None = None
 
     @property
     def representation(self):
@@ -465,10 +531,17 @@ class Samples(NamedTuple):
 
     def take(self, rows):
         """Some of the samples, by their numbers."""
-        teacher = self.teacher
-        if teacher is not None:
-            teacher = teacher[np.ix_(rows, rows) if self.teacher_metric == "precomputed" else rows]
-        return Samples(self.X[rows], teacher, self.teacher_metric, self.weight[rows])
+        precomputed = self.teacher_metric == "precomputed"
+        return self._replace(
+            X=self.X[rows],
+            weight=self.weight[rows],
+            teacher=_taken(self.teacher, np.ix_(rows, rows) if precomputed else rows),
+            targets=_taken(self.targets, rows),
+        )
+
+
+def _taken(array, rows):
+    return None if array is None else array[rows]
 
 
 def _check_own_teacher(X, teacher_metric):
@@ -482,6 +555,10 @@ def _check_own_teacher(X, teacher_metric):
             "teacher_metric='precomputed' needs the teacher's table of dissimilarities: "
             "give it as teacher_embeddings."
         )
+
+
+def _tensors(linear_map):
+    return (torch.from_numpy(part).float() for part in linear_map)
 
 
 def _given_teacher(y, teacher_embeddings):

@@ -22,33 +22,70 @@ class Judgement(NamedTuple):
     @property
     def coherence(self):
         """Mean coherence."""
-        return _mean(self.coherences, self.sample_weight)
+        return self._mean(self.coherences)
 
     @property
     def recall(self):
         """Mean recall of the nearest neighbours."""
-        return _mean(self.recalls, self.sample_weight)
+        return self._mean(self.recalls)
 
     def worth(self, rank_power):
         """Coherence and recall as `rank_power` weighs them."""
         return rank_power * self.coherence + (1 - rank_power) * self.recall
 
-    def gain(self, other, rank_power):
-        """Gain in worth over `other`, or -inf where what may not be lost is lost.
+    def keeps(self, other, rank_power):
+        """Whether it loses nothing of `other` that may not be lost.
 
-        From 0.5 to 1 the coherence must not fall; from 0 to 0.5 the recall must not fall by
-        more than its standard error, which is wide.
+        From 0.5 to 1 the coherence must be kept; from 0 to 0.5 the recall must not fall by more
+        than its standard error, which is wide.
         """
-        lost = rank_power >= 0.5 and self.coherence < other.coherence
         change = self.recalls - other.recalls
-        error = np.std(change) / len(change) ** 0.5
-        lost |= rank_power <= 0.5 and _mean(change, self.sample_weight) < -error
-        return -np.inf if lost else self.worth(rank_power) - other.worth(rank_power)
+        recalls = rank_power > 0.5 or self._mean(change) >= -_standard_error(change)
+        return recalls and (rank_power < 0.5 or self.keeps_coherence(other))
+
+    def keeps_coherence(self, other):
+        """Whether the coherence is at least that of `other`, by a standard error for safety."""
+        change = self.coherences - other.coherences
+        return self._mean(change) >= _standard_error(change)
+
+    def matches(self, other, rank_power):
+        """Whether its worth is that of `other`, or less by no more than a standard error."""
+        change = rank_power * (self.coherences - other.coherences)
+        change = change + (1 - rank_power) * (self.recalls - other.recalls)
+        return self._mean(change) >= -_standard_error(change)
+
+    def _mean(self, values):
+        known = ~np.isnan(values)
+        if not known.any():
+            return np.nan
+        return float(np.average(values[known], weights=self.sample_weight[known]))
 
 
-def _mean(values, weights):
-    known = ~np.isnan(values)
-    return float(np.average(values[known], weights=weights[known])) if known.any() else np.nan
+def farthest(judgements, rank_power):
+    """Number of the last judgement that loses nothing against the first or the best.
+
+    Parameters
+    ----------
+    judgements : list of Judgement
+        Of students farther and farther from the closed form, which is the first.
+    rank_power : float
+
+    Returns
+    -------
+    chosen : int
+    """
+    kept = [judged for judged in judgements if judged.keeps(judgements[0], rank_power)]
+    best = max(kept, key=lambda judged: judged.worth(rank_power), default=judgements[0])
+    return max(
+        number
+        for number, judged in enumerate(judgements)
+        if judged is judgements[0]
+        or (judged.keeps(judgements[0], rank_power) and judged.matches(best, rank_power))
+    )
+
+
+def _standard_error(values):
+    return np.nanstd(values) / len(values) ** 0.5
 
 
 class Judge:

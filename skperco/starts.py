@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import eigh
+from scipy.linalg import eigh, orthogonal_procrustes
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.utils.extmath import svd_flip
 
@@ -22,6 +22,9 @@ _ALPHA = 0.4
 _INTERCEPT = 0.3
 _FREE_INTERCEPT = 10.0
 _JUDGED_TARGETS = 64
+_FOLDS = 3
+# How much the true targets weigh beside their predictions when directions are refined.
+_TARGETS_BESIDE_PREDICTIONS = 0.7
 _SCALING_DIMENSIONS = 256
 # Up to so many columns their (columns x columns) moments are cheaper than iterations.
 _MOMENT_COLUMNS = 2048
@@ -46,6 +49,15 @@ class LinearMap(NamedTuple):
     def after(self, first):
         """The map `first` followed by this one."""
         return LinearMap(self.weight @ first.weight, self.weight @ first.bias + self.bias)
+
+    def turned_to(self, other):
+        """Turn the images as near to those of `other` as a rotation brings them."""
+        rotation, _ = orthogonal_procrustes(self.weight.T, other.weight.T)
+        return LinearMap(rotation.T @ self.weight, rotation.T @ self.bias)
+
+    def plus_change(self, old, new):
+        """Add the difference of two other maps."""
+        return LinearMap(self.weight + new.weight - old.weight, self.bias + new.bias - old.bias)
 
 
 def compression_start(X, n_components, *, metric, sample_weight, random_state):
@@ -75,7 +87,7 @@ def compression_start(X, n_components, *, metric, sample_weight, random_state):
     )
 
 
-def transfer_start(X, targets, n_components, *, metric, sample_weight, random_state, worth=None):
+class Transfer:
     """Ridge regression of the teacher's coordinates on X, and its leading directions.
 
     Parameters
@@ -93,39 +105,82 @@ def transfer_start(X, targets, n_components, *, metric, sample_weight, random_st
         What held-out rows say of a LinearMap: the ridge strength with the largest worth is
         taken. Without it, a fixed one.
 
-    Returns
-    -------
-    start : LinearMap
+    Attributes
+    ----------
+    regression : LinearMap
+        From X to the targets.
+    directions : LinearMap
+        From the targets to the components.
     """
-    options = {
-        "intercept": _INTERCEPT if metric in ANGULAR_METRICS else _FREE_INTERCEPT,
-        "sample_weight": sample_weight,
-    }
-    alpha = _ALPHA if worth is None else _best_alpha(X, targets, worth, random_state, options)
-    (start,) = ridge(X, targets, [alpha], **options)
-    predictions = start(X)
-    directions = compression_start(
-        predictions,
-        n_components,
-        metric=metric,
-        sample_weight=sample_weight,
-        random_state=random_state,
-    )
-    return directions.after(start)
 
+    def __init__(
+        self, X, targets, n_components, *, metric, sample_weight, random_state, worth=None
+    ):
+        self.targets = targets
+        self.angular = metric in ANGULAR_METRICS
+        self.intercept = _INTERCEPT if self.angular else _FREE_INTERCEPT
+        self.random_state = random_state
+        self.alpha = _ALPHA
+        if worth is not None:
+            self.alpha = self._best_alpha(X, sample_weight, worth)
+        self.regression = self.regress(X, targets, sample_weight)
+        self.directions = leading_directions(
+            self.regression(X),
+            n_components,
+            center=not self.angular,
+            sample_weight=sample_weight,
+            random_state=random_state,
+        )
 
-def _best_alpha(X, targets, worth, random_state, options):
-    """The strength that held-out rows prefer, judged on the targets' leading directions."""
-    n_directions = min(_JUDGED_TARGETS, *targets.shape)
-    project = leading_directions(
-        targets,
-        n_directions,
-        center=False,
-        sample_weight=options["sample_weight"],
-        random_state=random_state,
-    )
-    starts = ridge(X, project(targets), _ALPHAS, **options)
-    return max(zip(_ALPHAS, map(worth, starts), strict=True), key=lambda judged: judged[1])[0]
+    def cross_predictions(self, X, sample_weight):
+        """Predictions of the first rows by regressions that have not seen them, and a teacher.
+
+        The teacher is the predictions beside the targets: what can be predicted at all counts
+        more than what cannot.
+
+        Returns
+        -------
+        predictions : ndarray of shape (n_rows, n_targets)
+        teacher : ndarray of shape (n_rows, 2 * n_targets)
+        metric : str
+            The teacher's.
+        """
+        n_rows = X.shape[0]
+        targets = self.targets[:n_rows]
+        predictions = np.empty(targets.shape)
+        for fold in np.array_split(self.random_state.permutation(n_rows), _FOLDS):
+            others = np.setdiff1d(np.arange(n_rows), fold)
+            regression = self.regress(X[others], targets[others], sample_weight[others])
+            predictions[fold] = regression(X[fold])
+        known = _unit_rows(predictions) if self.angular else predictions
+        teacher = np.hstack([known, _TARGETS_BESIDE_PREDICTIONS * targets])
+        return predictions, teacher, "cosine" if self.angular else "euclidean"
+
+    def regress(self, X, targets, sample_weight):
+        """Ridge regression of the targets on X, of the chosen strength; a LinearMap."""
+        (regression,) = ridge(
+            X, targets, [self.alpha], intercept=self.intercept, sample_weight=sample_weight
+        )
+        return regression
+
+    def _best_alpha(self, X, sample_weight, worth):
+        # The leading directions of the targets decide as well as all of them do, and sooner.
+        project = leading_directions(
+            self.targets,
+            min(_JUDGED_TARGETS, *self.targets.shape),
+            center=False,
+            sample_weight=sample_weight,
+            random_state=self.random_state,
+        )
+        regressions = ridge(
+            X,
+            project(self.targets),
+            _ALPHAS,
+            intercept=self.intercept,
+            sample_weight=sample_weight,
+        )
+        worths = dict(zip(_ALPHAS, map(worth, regressions), strict=True))
+        return max(worths, key=worths.get)
 
 
 def teacher_coordinates(teacher, metric, random_state):
@@ -147,8 +202,7 @@ def teacher_coordinates(teacher, metric, random_state):
     """
     if metric in ANGULAR_METRICS:
         rows = teacher - teacher.mean(1, keepdims=True) if metric == "correlation" else teacher
-        norms = np.sqrt(squared_norms(rows))[:, None].astype(rows.dtype)
-        return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+        return _unit_rows(rows)
     if metric in METRICS and metric != "precomputed":
         return teacher - teacher.mean(0)
 
@@ -156,6 +210,11 @@ def teacher_coordinates(teacher, metric, random_state):
         return dissimilarity_table(teacher, metric, rows, columns).numpy()
 
     return classical_scaling(dissimilarities, len(teacher), _SCALING_DIMENSIONS, random_state)
+
+
+def _unit_rows(rows):
+    norms = np.sqrt(squared_norms(rows))[:, None].astype(rows.dtype)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
 
 
 def leading_directions(X, n_components, *, center, sample_weight, random_state):

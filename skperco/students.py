@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from skperco._rows import as_tensor, chunks
 from skperco.dissimilarity import unit_rows
+from skperco.starts import LinearMap
 
 _ROWS_PER_CHUNK = 2**14
 
@@ -33,6 +34,17 @@ class LinearStudent(torch.nn.Module):
     def scaled_parameters(self):
         """Each parameter with the norm by which its steps are measured."""
         return [(self.weight, _norm(self.weight))]
+
+    def linear_map(self):
+        """The map as a LinearMap, in double precision."""
+        parts = (self.weight, self.bias)
+        return LinearMap(*(part.detach().double().cpu().numpy() for part in parts))
+
+    @torch.no_grad()
+    def set_linear(self, linear_map):
+        """Take the values of a LinearMap."""
+        self.weight.copy_(torch.from_numpy(linear_map.weight))
+        self.bias.copy_(torch.from_numpy(linear_map.bias))
 
 
 class MLPStudent(torch.nn.Module):
@@ -75,6 +87,14 @@ class MLPStudent(torch.nn.Module):
         """Each parameter with the norm by which its steps are measured."""
         hidden = [(weight, _norm(weight)) for weight in self.hidden]
         return [*self.linear.scaled_parameters(), *hidden, (self.output, self._output_scale)]
+
+    def linear_map(self):
+        """The linear part as a LinearMap, in double precision."""
+        return self.linear.linear_map()
+
+    def set_linear(self, linear_map):
+        """Take the values of a LinearMap for the linear part."""
+        self.linear.set_linear(linear_map)
 
 
 @torch.no_grad()

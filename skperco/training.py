@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -10,14 +11,17 @@ from skperco.dissimilarity import pairwise_dissimilarity
 from skperco.losses import rank_correlation_loss, rank_loss
 from skperco.ranking import percentile_rank
 
-# Weight of the far loss against the near one: with it, the two pull about equally hard at
-# rank_power 0.5.
-_FAR_WEIGHT = 3.0
+# Weight of the far loss against the near one at rank_power 0.5, where it then follows the
+# coherence of held-out rows: by these factors where it is kept, and where it is lost.
+_FAR_WEIGHT = 1.5
+_WHERE_KEPT = 0.8
+_WHERE_LOST = 1.5
 # References that one step draws from the list of an anchor's nearest.
 _NEAR_REFERENCES = 16
 # A loss below this counts as zero: its logarithm must not outweigh the other loss.
 _SMALLEST_LOSS = 1e-6
 _MOMENTUM = 0.9
+_AVERAGING = 0.95
 _TINY = 1e-30
 
 
@@ -40,17 +44,17 @@ class _Parameter:
         self.value = value
         self.scale = scale
         self.start = value.detach().clone()
-        self.average = torch.zeros_like(self.start)
+        self.average = self.start.clone()
         self.velocity = torch.zeros_like(self.start)
 
 
 class Refinement:
     """Gradient steps that move a student towards its teacher's ranks.
 
-    Two losses are weighed by `rank_power`. The far one compares ranks among random references,
-    the same for all anchors. The near one compares log ranks among references from each
-    anchor's own neighbourhood, which random ones hardly ever show. Their logarithms are added,
-    so that neither depends on its scale.
+    The far loss compares ranks among random references, the same for all anchors. The near
+    loss compares log ranks among references from each anchor's own neighbourhood, which random
+    ones hardly ever show. Their logarithms are added, so that neither depends on its scale,
+    the far one times :attr:`far_weight`.
 
     Parameters
     ----------
@@ -77,23 +81,44 @@ class Refinement:
         self.neighbors, self.near_targets = teacher.nearest(
             min(settings.n_neighbors, len(teacher) - 1)
         )
+        self.far_weight = _odds(settings.rank_power)
         self.parameters = [_Parameter(*scaled) for scaled in student.scaled_parameters()]
 
     def run(self):
         """Take all steps, and yield the loss before each, a tensor of shape ()."""
-        steps = self.settings.max_iter
-        averaged = range(steps // 2, steps)
-        for step in range(steps):
-            decay = (1 + math.cos(math.pi * step / steps)) / 2
+        for step in range(self.settings.max_iter):
+            decay = (1 + math.cos(math.pi * step / self.settings.max_iter)) / 2
             loss = self._loss()
             self._descend(loss, self.settings.learning_rate_init * decay)
-            if step in averaged:
-                self._add_to_average(1 / len(averaged))
             yield loss.detach()
+
+    def rebalance(self, kept):
+        """Shift weight to the near loss where the coherence is kept, to the far one where not.
+
+        A `rank_power` above 0.5 bounds the weight of the far loss from below, one beneath it
+        from above.
+        """
+        odds = _odds(self.settings.rank_power)
+        weight = self.far_weight * (_WHERE_KEPT if kept else _WHERE_LOST)
+        if self.settings.rank_power > 0.5:
+            weight = max(weight, odds)
+        elif self.settings.rank_power < 0.5:
+            weight = min(weight, odds)
+        self.far_weight = weight
+
+    @contextmanager
+    def averaged(self):
+        """Put the student at the running average of its steps for a while."""
+        values = [parameter.value.detach().clone() for parameter in self.parameters]
+        self.blend(1.0)
+        yield
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, values, strict=True):
+                parameter.value.copy_(value)
 
     @torch.no_grad()
     def blend(self, fraction):
-        """Put the student between its start (0) and the average of its later steps (1)."""
+        """Put the student between its start (0) and the running average of its steps (1)."""
         for parameter in self.parameters:
             parameter.value.copy_(torch.lerp(parameter.start, parameter.average, fraction))
 
@@ -109,34 +134,27 @@ class Refinement:
                 direction = gradient / gradient.norm().clamp(min=_TINY)
                 parameter.velocity.lerp_(direction, 1 - _MOMENTUM)
                 parameter.value.sub_(parameter.velocity, alpha=rate * parameter.scale)
-
-    @torch.no_grad()
-    def _add_to_average(self, share):
-        for parameter in self.parameters:
-            parameter.average.add_(parameter.value, alpha=share)
+                parameter.average.lerp_(parameter.value, 1 - _AVERAGING)
 
     def _loss(self):
         anchors = self._draw(self.settings.batch_size)
         images = self.student(self.take(anchors))
-        power = self.settings.rank_power
-        loss = 0.0
-        if power > 0:
-            far = self._far_loss(anchors, images).clamp(min=_SMALLEST_LOSS)
-            loss = loss + _FAR_WEIGHT * power * far.log()
-        if power < 1:
-            near = self._near_loss(anchors, images).clamp(min=_SMALLEST_LOSS)
-            loss = loss + (1 - power) * near.log()
-        return loss
+        if self.settings.rank_power == 1:
+            return self._log_far_loss(anchors, images)
+        near = self._log_near_loss(anchors, images)
+        if self.settings.rank_power == 0:
+            return near
+        return near + self.far_weight * self._log_far_loss(anchors, images)
 
-    def _far_loss(self, anchors, images):
+    def _log_far_loss(self, anchors, images):
         references = self._draw(self.settings.n_references)
         seen = pairwise_dissimilarity(
             images, self.student(self.take(references)), metric=self.settings.metric
         )
         target = percentile_rank(self.teacher.dissimilarities(anchors, references))
-        return rank_loss(seen, target).mean()
+        return rank_loss(seen, target).mean().clamp(min=_SMALLEST_LOSS).log()
 
-    def _near_loss(self, anchors, images):
+    def _log_near_loss(self, anchors, images):
         n_listed = self.neighbors.shape[1]
         shape = (len(anchors), min(_NEAR_REFERENCES, n_listed))
         drawn = torch.randint(n_listed, shape, generator=self.generator)
@@ -147,7 +165,7 @@ class Refinement:
             images[:, None], near_images, metric=self.settings.metric
         ).squeeze(1)
         target = self.near_targets[anchors[:, None], places]
-        return rank_correlation_loss(seen, target).mean()
+        return rank_correlation_loss(seen, target).mean().clamp(min=_SMALLEST_LOSS).log()
 
     def _draw(self, size):
         """Numbers of random rows, drawn with replacement."""
@@ -155,3 +173,8 @@ class Refinement:
             self.sample_weight, size, replacement=True, generator=self.generator
         )
         return drawn.to(self.device)
+
+
+def _odds(rank_power):
+    """Weight of the far loss against the near one."""
+    return _FAR_WEIGHT * rank_power / (1 - rank_power) if rank_power < 1 else math.inf
