@@ -1,6 +1,7 @@
 """Checks of arguments that several rooms share, each naming the argument in its message."""
 
 import numbers
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,6 +29,27 @@ def check_device(device):
     return device
 
 
+@contextmanager
+def naming(name):
+    """Put the name of the argument before messages of scikit-learn that lack it."""
+    try:
+        yield
+    except ValueError as error:
+        if name in str(error):
+            raise
+        raise ValueError(f"{name}: {error}") from error
+
+
+def check_layer_sizes(hidden_layer_sizes):
+    """Raise a ValueError unless there is at least one layer, each of at least one unit."""
+    sizes = np.asarray(hidden_layer_sizes)
+    if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or not len(sizes) or sizes.min() < 1:
+        raise ValueError(
+            "hidden_layer_sizes must hold the number of units of each hidden layer, integers of "
+            f"at least 1, got {hidden_layer_sizes!r}."
+        )
+
+
 def check_embeddings(embeddings, name, *, metric="cosine"):
     """Return `embeddings` as a finite 2-D float array, or as a valid precomputed table.
 
@@ -43,9 +65,10 @@ def check_embeddings(embeddings, name, *, metric="cosine"):
     -------
     embeddings : ndarray of shape (n_samples, n_features), float32 or float64
     """
-    embeddings = check_array(
-        embeddings, dtype=[np.float64, np.float32], input_name=name, estimator=name
-    )
+    with naming(name):
+        embeddings = check_array(
+            embeddings, dtype=[np.float64, np.float32], input_name=name, estimator=name
+        )
     if isinstance(metric, str) and metric == "precomputed":
         _check_table(embeddings, name)
     return embeddings

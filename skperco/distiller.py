@@ -22,8 +22,10 @@ from skperco._rows import RowTaker
 from skperco._validation import (
     check_device,
     check_embeddings,
+    check_layer_sizes,
     check_same_rows,
     check_sample_weight,
+    naming,
 )
 from skperco.dissimilarity import check_metric
 from skperco.judging import Judge, farthest
@@ -271,9 +273,12 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 "metric='precomputed' does not fit a student, whose dissimilarities change: "
                 "give the teacher's table with teacher_metric='precomputed'."
             )
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=[np.float64, np.float32], ensure_min_samples=2
-        )
+        with naming("X"):
+            X = validate_data(
+                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], ensure_min_samples=2
+            )
+        if self.student == "mlp":
+            check_layer_sizes(self.hidden_layer_sizes)
         weight = check_sample_weight(sample_weight, X.shape[0])
         teacher = _given_teacher(y, teacher_embeddings)
         if teacher is None:
@@ -469,7 +474,10 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             ``metric="cosine"`` rows have unit norm, except zero ones.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        with naming("X"):
+            X = validate_data(
+                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+            )
         return embed(
             self.student_,
             X,
@@ -566,4 +574,4 @@ def _given_teacher(y, teacher_embeddings):
     if teacher_embeddings is not None:
         return teacher_embeddings
     n_dimensions = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
-    return y if n_dimensions == 2 else None
+    return None if n_dimensions == 1 else y

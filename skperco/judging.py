@@ -85,7 +85,8 @@ def farthest(judgements, rank_power):
 
 
 def _standard_error(values):
-    return np.nanstd(values) / len(values) ** 0.5
+    known = values[~np.isnan(values)]
+    return np.std(known) / len(known) ** 0.5 if len(known) else np.nan
 
 
 class Judge:

@@ -14,7 +14,7 @@ _ROWS_PER_CHUNK = 2**14
 
 
 class LinearStudent(torch.nn.Module):
-    """rows @ weight.T + bias, of which the weight is refined.
+    """rows @ weight.T + bias.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class LinearStudent(torch.nn.Module):
     def __init__(self, weight, bias):
         super().__init__()
         self.weight = torch.nn.Parameter(weight.clone())
-        self.register_buffer("bias", bias.clone())
+        self.bias = torch.nn.Parameter(bias.clone())
 
     def forward(self, rows):
         """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
@@ -33,7 +33,8 @@ class LinearStudent(torch.nn.Module):
 
     def scaled_parameters(self):
         """Each parameter with the norm by which its steps are measured."""
-        return [(self.weight, _norm(self.weight))]
+        # The bias stays: moving it was measured to gain nothing.
+        return [(self.weight, _norm(self.weight)), (self.bias, 0.0)]
 
     def linear_map(self):
         """The map as a LinearMap, in double precision."""

@@ -1,7 +1,10 @@
 """Slow, obvious forms of what the package computes fast."""
 
+import pickle
+
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 
 def soft_percentile_rank(dissimilarities, sigma, weights=None):
@@ -83,3 +86,8 @@ def table(rows, metric):
         "sqeuclidean": squared,
         "euclidean": np.sqrt(squared),
     }[metric]
+
+
+def global_random_states():
+    """What torch and NumPy draw from where they are given nothing else, to compare."""
+    return pickle.dumps((torch.get_rng_state().numpy(), check_random_state(None).get_state()))

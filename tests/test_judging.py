@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from skperco import neighbor_recall_score, perception_coherence_score
+from skperco.judging import Judge, Judgement, farthest
+from skperco.teacher import dissimilarity_table
+
+SHARES = st.floats(0, 1)
+JUDGEMENTS = st.builds(
+    Judgement,
+    hnp.arrays(np.float64, 6, elements=SHARES),
+    hnp.arrays(np.float64, 6, elements=SHARES),
+    st.just(np.array([1.0, 2.0, 0.5, 1.0, 3.0, 1.0])),
+)
+
+
+def embeddings(seed, n=30, d=4):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def uniform(coherence, recall, n=6):
+    return Judgement(np.full(n, coherence), np.full(n, recall), np.ones(n))
+
+
+@given(
+    st.integers(0, 1000),
+    st.sampled_from(["cosine", "euclidean", "manhattan"]),
+    st.sampled_from(["cosine", "correlation", "euclidean"]),
+    st.booleans(),
+)
+def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted):
+    teacher, images = embeddings(seed), embeddings(seed + 1, d=2)
+    rng = np.random.default_rng(seed)
+    weights = rng.uniform(0.5, 2, size=30) if weighted else np.ones(30)
+    judged = Judge(dissimilarity_table(teacher, teacher_metric), metric, weights)(images)
+    options = {"metric": metric, "teacher_metric": teacher_metric, "sample_weight": weights}
+    coherence = perception_coherence_score(teacher, images, **options)
+    assert judged.coherence == pytest.approx(coherence, abs=1e-12)
+    recall = neighbor_recall_score(teacher, images, **options)
+    assert judged.recall == pytest.approx(recall, abs=1e-12)
+
+
+def test_the_judge_of_few_rows_looks_at_all_neighbors():
+    rows = embeddings(0, n=5)
+    judged = Judge(dissimilarity_table(rows, "cosine"), "cosine", np.ones(5))(rows)
+    assert judged.coherence == judged.recall == 1
+
+
+def test_a_constant_student_is_at_chance():
+    judged = Judge(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30))(
+        np.ones((30, 2))
+    )
+    assert judged.coherence == 0.5
+    assert judged.recall == pytest.approx(10 / 29)
+
+
+def test_rows_that_see_only_ties_are_left_out():
+    coherences = np.array([0.6, np.nan, 0.8])
+    assert Judgement(coherences, np.ones(3), np.array([1, 5, 3])).coherence == pytest.approx(0.75)
+    assert np.isnan(Judgement(np.full(3, np.nan), np.ones(3), np.ones(3)).coherence)
+
+
+@given(JUDGEMENTS, SHARES)
+def test_rank_power_weighs_coherence_against_recall(judged, power):
+    assert judged.worth(1) == pytest.approx(judged.coherence)
+    assert judged.worth(0) == pytest.approx(judged.recall)
+    between = sorted([judged.coherence, judged.recall])
+    assert between[0] - 1e-12 <= judged.worth(power) <= between[1] + 1e-12
+
+
+@given(JUDGEMENTS, SHARES)
+def test_a_student_keeps_and_matches_what_it_is_itself(judged, power):
+    assert judged.keeps(judged, power)
+    assert judged.matches(judged, power)
+
+
+@given(JUDGEMENTS, JUDGEMENTS, st.floats(0.5, 1))
+def test_from_the_middle_on_coherence_must_not_fall(judged, other, power):
+    if judged.coherence < other.coherence - 1e-9:
+        assert not judged.keeps(other, power)
+
+
+@pytest.mark.parametrize(("power", "kept"), [(0, False), (0.3, False), (0.5, False), (0.6, True)])
+def test_up_to_the_middle_recall_must_not_fall(power, kept):
+    assert uniform(0.9, 0.5).keeps(uniform(0.6, 0.6), power) == kept
+
+
+@pytest.mark.parametrize(("power", "kept"), [(0, True), (0.3, True), (0.5, False), (1, False)])
+def test_below_the_middle_coherence_may_fall(power, kept):
+    assert uniform(0.6, 0.9).keeps(uniform(0.7, 0.6), power) == kept
+
+
+@pytest.mark.parametrize(("errors", "allowed"), [(0.8, True), (1.2, False)])
+def test_recall_and_worth_may_fall_by_a_standard_error(errors, allowed):
+    change = np.array([1.0, -1.0] * 8) / 8
+    change -= errors * np.std(change) / len(change) ** 0.5
+    before = uniform(0.5, 0.5, n=16)
+    assert before._replace(recalls=0.5 + change).keeps(before, 0.3) == allowed
+    for power, side in ((0, "recalls"), (1, "coherences")):
+        after = before._replace(**{side: 0.5 + change})
+        assert after.matches(before, power) == allowed
+
+
+@pytest.mark.parametrize(
+    ("coherences", "chosen"),
+    [
+        ([0.5, 0.6, 0.7], 2),
+        ([0.5, 0.7, 0.6], 1),
+        ([0.5, 0.7, 0.7], 2),
+        ([0.5, 0.5, 0.5], 2),
+        ([0.5, 0.4, 0.3], 0),
+        ([0.5, 0.4, 0.6], 2),
+    ],
+)
+def test_the_farthest_is_the_last_that_matches_the_best(coherences, chosen):
+    assert farthest([uniform(coherence, 0.5) for coherence in coherences], 1) == chosen
+
+
+@given(st.lists(JUDGEMENTS, min_size=1, max_size=5), SHARES)
+def test_the_farthest_keeps_what_the_first_has(judgements, power):
+    assert judgements[farthest(judgements, power)].keeps(judgements[0], power)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("power", [0, 0.3, 0.5, 1])
+def test_where_the_teacher_sees_only_ties_the_first_is_kept(power):
+    assert farthest([uniform(np.nan, 0.5) for _ in range(3)], power) == 0

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skperco._rows import RowTaker, as_tensor, chunks
+
+CPU = torch.device("cpu")
+LAYOUTS = pytest.mark.parametrize("layout", [np.asarray, sp.csr_array, sp.csr_matrix])
+
+
+def sparse_rows(n=40, d=50):
+    rows = np.random.default_rng(0).normal(size=(n, d))
+    return np.where(np.abs(rows) > 1, rows, 0)
+
+
+def dense(tensor):
+    return (tensor.to_dense() if tensor.layout == torch.sparse_csr else tensor).numpy()
+
+
+@given(st.integers(0, 50), st.integers(1, 60))
+def test_chunks_cover_the_rows_in_order(n_rows, size):
+    parts = [np.arange(n_rows)[chunk] for chunk in chunks(n_rows, size)]
+    assert np.concatenate([*parts, []]).tolist() == list(range(n_rows))
+    assert all(1 <= len(part) <= size for part in parts)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_as_tensor_keeps_the_values(layout, dtype):
+    rows = sparse_rows()
+    found = as_tensor(layout(rows), device=CPU, dtype=dtype)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(dense(found), torch.from_numpy(rows).to(dtype))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_as_tensor_shares_no_memory_with_dense_rows(order):
+    rows = np.ones((3, 2), order=order)
+    rows.flags.writeable = False
+    as_tensor(rows, device=CPU, dtype=torch.float64).zero_()
+    assert (rows == 1).all()
+
+
+@LAYOUTS
+def test_rows_are_taken_by_number(layout):
+    rows = sparse_rows().astype(np.float32)
+    numbers = torch.tensor([3, 0, 3, 39])
+    found = RowTaker(layout(rows), CPU)(numbers)
+    np.testing.assert_array_equal(dense(found), rows[numbers])
+
+
+@LAYOUTS
+def test_dropout_hides_other_entries_each_time_and_leaves_the_rows_alone(layout):
+    rows = layout(sparse_rows())
+    taker = RowTaker(rows, CPU, dropout=0.4, generator=torch.Generator().manual_seed(0))
+    everyone = torch.arange(40)
+    whole = sparse_rows().astype(np.float32)
+    first, second = (dense(taker(everyone)) for _ in range(2))
+    hidden = (first != whole)[whole != 0]
+    assert (first[first != 0] == whole[first != 0]).all()
+    assert abs(hidden.mean() - 0.4) < 4 * (0.4 * 0.6 / len(hidden)) ** 0.5
+    assert (first != second).any()
+    np.testing.assert_array_equal(rows.toarray() if sp.issparse(rows) else rows, sparse_rows())

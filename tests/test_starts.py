@@ -1,0 +1,226 @@
+import numpy as np
+import pytest
+import references
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.linalg import svd
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+
+from skperco import starts
+from skperco.starts import Transfer, classical_scaling, compression_start, ridge
+
+LAYOUTS = pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+METRICS = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+SEEDS = st.integers(0, 1000)
+
+
+@pytest.fixture(params=["few columns", "many columns"])
+def columns(request, monkeypatch):
+    """Both ways to the same closed form: by moments and by iterations."""
+    if request.param == "many columns":
+        monkeypatch.setattr(starts, "_MOMENT_COLUMNS", 0)
+    monkeypatch.setattr(starts, "_CG_TOLERANCE", 1e-10)
+    monkeypatch.setattr(starts, "_CG_STEPS", 1000)
+
+
+def rows_of(seed, n=60, d=12, offset=0.3):
+    """Sparse rows with a mean, whose directions differ in size."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(n, d)) * np.linspace(2, 0.5, d) + offset
+    return np.where(rng.random((n, d)) < 0.7, rows, 0)
+
+
+def counts_of(seed, n=60):
+    """So many times each row, on average once."""
+    return np.random.default_rng(seed).permutation(np.repeat([0, 1, 2], n // 3))
+
+
+def options(metric="cosine", n=60, sample_weight=None):
+    return {
+        "metric": metric,
+        "sample_weight": np.ones(n) if sample_weight is None else sample_weight,
+        "random_state": np.random.RandomState(0),
+    }
+
+
+def transfer(*arguments, **parameters):
+    found = Transfer(*arguments, **parameters)
+    return found.directions.after(found.regression)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def projector(start):
+    return start.weight.T @ start.weight
+
+
+def gram(images):
+    """What does not change when the images turn or are mirrored."""
+    return images @ images.T
+
+
+def sklearn_ridge(X, targets, alpha, intercept, weights):
+    """Predictions of ridge regression on X with a constant column, in the units of `ridge`."""
+    scale = np.sqrt(np.average(np.square(X).sum(1), weights=weights))
+    design = np.column_stack([X, np.full(len(X), intercept * scale)])
+    model = Ridge(alpha=alpha * scale**2, fit_intercept=False, solver="svd")
+    return model.fit(design, targets, sample_weight=weights / weights.mean()).predict(design)
+
+
+@LAYOUTS
+def test_compression_under_cosine_takes_the_singular_vectors_of_unit_rows(layout, columns):
+    X = rows_of(0)
+    start = compression_start(layout(X), 4, **options())
+    vectors = svd(unit(X), full_matrices=False)[2][:4]
+    np.testing.assert_allclose(projector(start), vectors.T @ vectors, atol=1e-6)
+    assert (start.bias == 0).all()
+
+
+@LAYOUTS
+def test_compression_under_euclidean_is_pca(layout, columns):
+    X = rows_of(0)
+    start = compression_start(layout(X), 4, **options("euclidean"))
+    pca = PCA(4).fit(X)
+    signs = np.sign((start.weight * pca.components_).sum(1))
+    np.testing.assert_allclose(start.weight, signs[:, None] * pca.components_, atol=1e-6)
+    np.testing.assert_allclose(start(layout(X)), signs * pca.transform(X), atol=1e-5)
+
+
+@METRICS
+def test_compression_to_all_dimensions_loses_nothing(metric, columns):
+    X = rows_of(0)
+    images = compression_start(X, 12, **options(metric))(X)
+    expected = X if metric == "cosine" else X - X.mean(0)
+    np.testing.assert_allclose(gram(images), gram(expected), atol=1e-9)
+
+
+@METRICS
+def test_compression_counts_a_row_as_often_as_its_weight(metric, columns):
+    X, counts = rows_of(0), counts_of(0)
+    weighted = compression_start(X, 4, **options(metric, sample_weight=counts.astype(float)))
+    repeated = compression_start(np.repeat(X, counts, axis=0), 4, **options(metric))
+    np.testing.assert_allclose(projector(weighted), projector(repeated), atol=1e-6)
+    np.testing.assert_allclose(gram(weighted(X)), gram(repeated(X)), atol=1e-5)
+
+
+@METRICS
+def test_zero_rows_do_not_spoil_a_start(metric, columns):
+    X = rows_of(0)
+    X[:7] = 0
+    assert np.isfinite(compression_start(X, 4, **options(metric))(X)).all()
+
+
+def test_moments_do_not_depend_on_chunks(monkeypatch):
+    X = rows_of(0)
+    monkeypatch.setattr(starts, "_ROWS_PER_CHUNK", 7)
+    start = compression_start(X, 4, **options())
+    vectors = svd(unit(X), full_matrices=False)[2][:4]
+    np.testing.assert_allclose(projector(start), vectors.T @ vectors, atol=1e-9)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ridge_agrees_with_scikit_learn(layout, weighted, columns):
+    X, targets = rows_of(0), rows_of(1, d=5)
+    weights = np.random.default_rng(0).uniform(0.2, 3, 60) if weighted else np.ones(60)
+    found = ridge(layout(X), targets, [2.0, 0.1, 0.001], intercept=0.5, sample_weight=weights)
+    for alpha, start in zip([2.0, 0.1, 0.001], found, strict=True):
+        expected = sklearn_ridge(X, targets, alpha, 0.5, weights)
+        np.testing.assert_allclose(start(layout(X)), expected, atol=1e-6)
+
+
+@LAYOUTS
+@METRICS
+def test_transfer_takes_the_leading_directions_of_ridge_regression(layout, metric, columns):
+    X, targets = rows_of(0), rows_of(1, d=7)
+    start = transfer(layout(X), targets, 3, **options(metric))
+    intercept = starts._INTERCEPT if metric == "cosine" else starts._FREE_INTERCEPT
+    predictions = sklearn_ridge(X, targets, starts._ALPHA, intercept, np.ones(60))
+    if metric == "cosine":
+        vectors = svd(predictions, full_matrices=False)[2][:3]
+        expected = predictions @ vectors.T
+    else:
+        expected = PCA(3).fit_transform(predictions)
+    np.testing.assert_allclose(gram(start(layout(X))), gram(expected), atol=1e-4)
+
+
+@METRICS
+def test_transfer_counts_a_row_as_often_as_its_weight(metric, columns):
+    X, targets, counts = rows_of(0), rows_of(1, d=7), counts_of(0)
+    weighted = transfer(X, targets, 3, **options(metric, sample_weight=counts.astype(float)))
+    repeated = transfer(
+        np.repeat(X, counts, axis=0), np.repeat(targets, counts, axis=0), 3, **options(metric)
+    )
+    np.testing.assert_allclose(gram(weighted(X)), gram(repeated(X)), atol=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [starts._ALPHAS[0], 0.2, starts._ALPHAS[-1]])
+def test_the_strength_is_the_one_that_is_worth_most(alpha, columns, monkeypatch):
+    X, targets = rows_of(0), rows_of(1, d=7)
+    monkeypatch.setattr(starts, "_ALPHA", alpha)
+    wanted = transfer(X, targets, 7, **options())(X)
+
+    def worth(start):
+        return -abs(np.linalg.norm(start(X)) - np.linalg.norm(wanted))
+
+    monkeypatch.setattr(starts, "_ALPHA", None)
+    found = transfer(X, targets, 7, worth=worth, **options())(X)
+    np.testing.assert_allclose(gram(found), gram(wanted), atol=1e-6)
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(5, 9))
+def test_scaling_reproduces_a_euclidean_table(seed, n_true, n_dimensions):
+    table = references.table(rows_of(seed, n=20, d=n_true), "euclidean")
+    found = classical_scaling(
+        lambda rows, columns: table[np.ix_(rows, columns)],
+        len(table),
+        n_dimensions,
+        np.random.RandomState(seed),
+    )
+    assert found.shape[1] <= n_true
+    np.testing.assert_allclose(references.table(found, "euclidean"), table, atol=1e-5)
+
+
+def test_scaling_places_rows_by_landmarks(monkeypatch):
+    monkeypatch.setattr(starts, "_LANDMARKS", 10)
+    monkeypatch.setattr(starts, "_ROWS_PER_CHUNK", 7)
+    table = references.table(rows_of(0, d=4), "euclidean")
+    found = classical_scaling(
+        lambda rows, columns: table[np.ix_(rows, columns)], 60, 6, np.random.RandomState(0)
+    )
+    np.testing.assert_allclose(references.table(found, "euclidean"), table, atol=1e-5)
+
+
+def test_scaling_of_a_constant_table_is_one_point():
+    found = classical_scaling(
+        lambda rows, columns: np.zeros((len(rows), len(columns))), 8, 3, np.random.RandomState(0)
+    )
+    assert (found == 0).all()
+    assert len(found) == 8
+
+
+@given(SEEDS, st.sampled_from(["cosine", "correlation", "euclidean", "sqeuclidean"]))
+def test_coordinates_keep_the_order_of_the_teacher(seed, metric):
+    rows = rows_of(seed, n=15) + 0.01
+    found = starts.teacher_coordinates(rows, metric, np.random.RandomState(0))
+    wanted = references.table(rows, metric)
+    if metric != "euclidean":
+        wanted = np.sqrt(wanted if metric == "sqeuclidean" else 2 * wanted)
+    np.testing.assert_allclose(references.table(found, "euclidean"), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("given_as", ["table", "callable"])
+def test_coordinates_of_any_teacher_come_from_what_it_sees(given_as):
+    rows = rows_of(0, d=4)
+    table = references.table(rows, "euclidean")
+    teacher = (table, "precomputed") if given_as == "table" else (rows, _norms_of_differences)
+    found = starts.teacher_coordinates(*teacher, np.random.RandomState(0))
+    np.testing.assert_allclose(references.table(found, "euclidean"), table, atol=1e-5)
+
+
+def _norms_of_differences(anchors, references):
+    return (anchors[:, None] - references).norm(dim=2)

@@ -1,0 +1,119 @@
+import copy
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skperco._rows import as_tensor
+from skperco.students import LinearStudent, MLPStudent, embed
+
+CPU = torch.device("cpu")
+N_FEATURES, N_COMPONENTS = 9, 3
+
+
+def rows_of(seed, n=20, d=N_FEATURES, dtype=np.float64):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(dtype)
+
+
+def linear(seed=0):
+    weight = torch.from_numpy(rows_of(seed, n=N_COMPONENTS, dtype=np.float32))
+    return LinearStudent(weight, torch.arange(1.0, 1 + N_COMPONENTS))
+
+
+def mlp(seed=0, hidden_layer_sizes=(16, 8), moved=True):
+    """An MLP; `moved` away from its start, where its last layer is zero."""
+    start = linear(seed)
+    generator = torch.Generator().manual_seed(seed)
+    student = MLPStudent(start.weight.data, start.bias, hidden_layer_sizes, 3.0, generator)
+    if moved:
+        torch.nn.init.normal_(student.output, generator=generator)
+    return student
+
+
+STUDENTS = pytest.mark.parametrize("student", [linear(), mlp()], ids=["linear", "mlp"])
+
+
+@given(st.integers(0, 100))
+def test_a_linear_student_is_a_matrix_and_a_bias(seed):
+    student, rows = linear(seed), rows_of(seed + 1, dtype=np.float32)
+    expected = rows @ student.weight.detach().numpy().T + student.bias.detach().numpy()
+    np.testing.assert_allclose(student(torch.from_numpy(rows)).detach(), expected, atol=1e-5)
+
+
+@given(st.integers(0, 100), st.lists(st.integers(1, 20), min_size=1, max_size=3))
+def test_an_mlp_starts_as_its_linear_part(seed, hidden_layer_sizes):
+    rows = torch.from_numpy(rows_of(seed + 1, dtype=np.float32))
+    found = mlp(seed, hidden_layer_sizes, moved=False)(rows)
+    assert torch.equal(found, linear(seed)(rows))
+
+
+def test_an_mlp_that_has_moved_is_not_linear():
+    student, rows = mlp(), torch.from_numpy(rows_of(1, dtype=np.float32))
+    zero = student(torch.zeros_like(rows))
+    assert not torch.allclose(student(2 * rows) - zero, 2 * (student(rows) - zero), rtol=0.1)
+
+
+def test_the_activations_of_an_mlp_are_of_size_one():
+    rows = 100 * rows_of(0, n=400, d=50, dtype=np.float32)
+    norm = float(np.linalg.norm(rows, axis=1).mean())
+    generator = torch.Generator().manual_seed(0)
+    student = MLPStudent(torch.ones(2, 50), torch.zeros(2), (300,), norm, generator)
+    activations = torch.nn.functional.gelu(torch.from_numpy(rows) @ student.hidden[0].T)
+    assert 0.5 < activations.square().mean() < 2
+
+
+@STUDENTS
+def test_sparse_rows_give_the_same_images(student):
+    rows = np.where(rows_of(1) > 0.5, rows_of(1), 0)
+    images = [
+        student(as_tensor(layout(rows), device=CPU, dtype=torch.float32))
+        for layout in (np.asarray, sp.csr_array)
+    ]
+    assert torch.allclose(*images, atol=1e-5)
+
+
+@STUDENTS
+def test_every_parameter_but_the_bias_has_a_positive_scale(student):
+    values, scales = zip(*student.scaled_parameters(), strict=True)
+    assert {id(value) for value in values} == {id(value) for value in student.parameters()}
+    assert [value.ndim for value, scale in zip(values, scales, strict=True) if not scale] == [1]
+
+
+@STUDENTS
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+def test_chunks_do_not_show(student, layout, monkeypatch):
+    rows = layout(rows_of(1))
+    whole = embed(student, rows, device=CPU, unit_norm=False)
+    monkeypatch.setattr("skperco.students._ROWS_PER_CHUNK", 7)
+    chunked = embed(student, rows, device=CPU, unit_norm=False)
+    np.testing.assert_allclose(chunked, whole, atol=1e-12)
+
+
+@STUDENTS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_embed_computes_in_the_dtype_of_the_rows(student, dtype):
+    before = copy.deepcopy(student.state_dict())
+    rows = rows_of(1, dtype=dtype)
+    found = embed(student, rows, device=CPU, unit_norm=False)
+    assert found.dtype == dtype
+    exact = copy.deepcopy(student).double()(torch.from_numpy(rows).double()).detach()
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12 if dtype == np.float64 else 1e-4)
+    after = student.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@STUDENTS
+def test_unit_norm_keeps_the_direction(student):
+    rows = rows_of(1)
+    free, unit = (embed(student, rows, device=CPU, unit_norm=norm) for norm in (False, True))
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1)
+    np.testing.assert_allclose(unit * np.linalg.norm(free, axis=1, keepdims=True), free)
+
+
+def test_a_zero_image_stays_zero_under_unit_norm():
+    student = LinearStudent(torch.eye(2), torch.zeros(2))
+    found = embed(student, np.zeros((1, 2)), device=CPU, unit_norm=True)
+    assert (found == 0).all()

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import references
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skperco.teacher import Teacher, dissimilarity_table
+
+CPU = torch.device("cpu")
+METRICS = st.sampled_from(["cosine", "correlation", "euclidean", "manhattan", "sqeuclidean"])
+SEEDS = st.integers(0, 1000)
+
+
+def embeddings(seed, n=25, d=4):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def lopsided_table(seed, n=25):
+    """Of a teacher to whom the way there is not as long as the way back."""
+    return np.random.default_rng(seed).uniform(size=(n, n))
+
+
+def brute_force_nearest(table, n_neighbors):
+    others = table + np.diag(np.full(len(table), np.inf))
+    return np.argsort(others, axis=1)[:, :n_neighbors]
+
+
+def assert_nearest(found, table):
+    neighbors, log_ranks = found
+    n_neighbors = neighbors.shape[1]
+    order = np.argsort(log_ranks, axis=1)
+    nearest_first = np.take_along_axis(neighbors.numpy(), order.numpy(), axis=1)
+    np.testing.assert_array_equal(nearest_first, brute_force_nearest(table, n_neighbors))
+    ranks = (np.arange(n_neighbors) + 0.5) / n_neighbors
+    np.testing.assert_allclose(np.sort(log_ranks), np.log([ranks] * len(table)), atol=1e-6)
+
+
+@given(SEEDS, METRICS, st.integers(1, 24))
+def test_nearest_equals_brute_force(seed, metric, n_neighbors):
+    rows = embeddings(seed)
+    found = Teacher(rows, metric, CPU).nearest(n_neighbors)
+    assert_nearest(found, references.table(rows, metric))
+
+
+@given(SEEDS, st.integers(1, 24))
+def test_nearest_by_a_table_equals_brute_force(seed, n_neighbors):
+    table = lopsided_table(seed)
+    assert_nearest(Teacher(table, "precomputed", CPU).nearest(n_neighbors), table)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "precomputed"])
+def test_blocks_do_not_show(metric, monkeypatch):
+    representation = lopsided_table(0)
+    whole = Teacher(representation, metric, CPU).nearest(5)
+    monkeypatch.setattr("skperco.teacher._ENTRIES_PER_BLOCK", 7 * 25)
+    for part, expected in zip(Teacher(representation, metric, CPU).nearest(5), whole, strict=True):
+        assert torch.equal(part, expected)
+
+
+def test_a_row_is_not_its_own_neighbor_but_its_double_is():
+    rows = np.concatenate([embeddings(0), embeddings(0)])
+    neighbors, _ = Teacher(rows, "euclidean", CPU).nearest(1)
+    np.testing.assert_array_equal(neighbors[:, 0], (np.arange(50) + 25) % 50)
+
+
+def test_finding_the_nearest_leaves_the_table_alone():
+    table = lopsided_table(0).astype(np.float32)
+    Teacher(table, "precomputed", CPU).nearest(3)
+    np.testing.assert_array_equal(table, lopsided_table(0).astype(np.float32))
+
+
+@given(SEEDS, METRICS)
+def test_tables_agree_with_the_formulas(seed, metric):
+    rows = embeddings(seed)
+    found = dissimilarity_table(rows, metric, slice(3), np.array([7, 0, 1]))
+    np.testing.assert_allclose(found, references.table(rows, metric)[:3][:, [7, 0, 1]], atol=1e-12)
+
+
+def test_precomputed_tables_are_cut_in_rows_and_columns():
+    table = lopsided_table(0)
+    found = dissimilarity_table(table, "precomputed", np.array([4, 2]), np.array([7, 0, 1]))
+    np.testing.assert_array_equal(found, table[[4, 2]][:, [7, 0, 1]])
+    assert found.dtype == torch.float64
+
+
+@given(SEEDS)
+def test_a_teacher_sees_the_numbered_rows(seed):
+    rows, table = embeddings(seed), lopsided_table(seed)
+    anchors, others = torch.tensor([3, 1]), torch.tensor([3, 20, 9])
+    seen = Teacher(rows, "manhattan", CPU).dissimilarities(anchors, others)
+    expected = references.table(rows, "manhattan")[anchors][:, others]
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
+    seen = Teacher(table, "precomputed", CPU).dissimilarities(anchors, others)
+    np.testing.assert_allclose(seen, table[anchors][:, others], atol=1e-6)

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+import torch
+from references import global_random_states
+
+from skperco import perception_coherence_score
+from skperco._rows import RowTaker
+from skperco.datasets import load_wordnet_glosses
+from skperco.students import LinearStudent, MLPStudent
+from skperco.teacher import Teacher
+from skperco.training import Refinement, Settings
+
+CPU = torch.device("cpu")
+N_ROWS = 250
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return load_wordnet_glosses().data[:N_ROWS]
+
+
+def poor_student(rows, student="linear"):
+    """Looks in a few random directions."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(16, rows.shape[1], generator=generator), torch.zeros(16)
+    if student == "linear":
+        return LinearStudent(weight, bias)
+    return MLPStudent(weight, bias, (32,), 1.0, generator)
+
+
+def refinement_of(
+    rows, student, *, take=None, sample_weight=None, seed=0, metric="cosine", **settings
+):
+    settings = {
+        "rank_power": 0.5,
+        "batch_size": 64,
+        "n_references": 128,
+        "n_neighbors": 25,
+        "learning_rate_init": 0.1,
+        "max_iter": 40,
+    } | settings
+    return Refinement(
+        student,
+        RowTaker(rows, CPU) if take is None else take,
+        Teacher(rows, metric, CPU),
+        Settings(metric=metric, **settings),
+        torch.ones(len(rows)) if sample_weight is None else sample_weight,
+        torch.Generator().manual_seed(seed),
+    )
+
+
+def parameters_of(student):
+    return [parameter.detach().clone() for parameter in student.parameters()]
+
+
+def assert_equal(parameters, others):
+    assert all(torch.equal(*pair) for pair in zip(parameters, others, strict=True))
+
+
+@pytest.mark.parametrize("student", ["linear", "mlp"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
+def test_a_poor_student_improves(rows, student, metric):
+    student = poor_student(rows, student)
+
+    def coherence():
+        images = student(torch.from_numpy(rows)).detach().numpy()
+        return perception_coherence_score(rows, images, metric=metric)
+
+    before = coherence()
+    refinement = refinement_of(rows, student, metric=metric)
+    losses = torch.stack(list(refinement.run()))
+    refinement.blend(1)
+    assert losses[-10:].mean() < losses[:5].mean()
+    assert coherence() > before + 0.03
+
+
+@pytest.mark.parametrize("rank_power", [0.0, 1.0])
+def test_either_loss_descends_alone(rows, rank_power):
+    refinement = refinement_of(rows, poor_student(rows), rank_power=rank_power)
+    losses = torch.stack(list(refinement.run()))
+    assert losses[-10:].mean() < losses[:5].mean()
+
+
+@pytest.mark.parametrize("student", ["linear", "mlp"])
+def test_a_blend_goes_from_the_start_to_an_average_of_the_steps(rows, student):
+    student = poor_student(rows, student)
+    start = parameters_of(student)
+    refinement = refinement_of(rows, student, max_iter=30)
+    steps = [start] + [parameters_of(student) for _ in refinement.run()]
+    refinement.blend(1)
+    ends = parameters_of(student)
+    for end, *passed in zip(ends, *steps, strict=True):
+        lowest, highest = torch.stack(passed).aminmax(dim=0)
+        assert ((lowest - 1e-5 <= end) & (end <= highest + 1e-5)).all()
+        if not torch.equal(passed[0], passed[-1]):
+            assert (end - passed[-1]).norm() < (end - passed[0]).norm()
+    refinement.blend(0.25)
+    for found, first, end in zip(student.parameters(), start, ends, strict=True):
+        np.testing.assert_allclose(found.detach(), 0.75 * first + 0.25 * end, atol=1e-5)
+    refinement.blend(0)
+    assert_equal(student.parameters(), start)
+
+
+def test_one_loss_comes_before_each_step(rows):
+    student = poor_student(rows)
+    start = parameters_of(student)
+    losses = list(refinement_of(rows, student, max_iter=7).run())
+    assert len(losses) == 7
+    assert not torch.equal(student.weight, start[0])
+    again = next(refinement_of(rows, poor_student(rows), max_iter=7).run())
+    assert losses[0] == again
+
+
+def test_rows_of_weight_zero_are_never_drawn(rows):
+    weights = torch.arange(N_ROWS) % 3
+    taken = []
+    taker = RowTaker(rows, CPU)
+
+    def take(numbers):
+        taken.append(numbers)
+        return taker(numbers)
+
+    refinement = refinement_of(
+        rows, poor_student(rows), take=take, sample_weight=weights.float(), rank_power=1.0
+    )
+    list(refinement.run())
+    counts = torch.bincount(torch.cat(taken), minlength=N_ROWS)
+    assert (counts[weights == 0] == 0).all()
+    assert (counts[weights > 0] > 0).all()
+    assert 1.5 < counts[weights == 2].float().mean() / counts[weights == 1].float().mean() < 2.5
+
+
+def test_the_near_loss_looks_at_the_nearest_only(rows):
+    taken = []
+    taker = RowTaker(rows, CPU)
+
+    def take(numbers):
+        taken.append(numbers)
+        return taker(numbers)
+
+    refinement = refinement_of(
+        rows, poor_student(rows), take=take, rank_power=0.0, n_neighbors=5, max_iter=3
+    )
+    list(refinement.run())
+    neighbors = Teacher(rows, "cosine", CPU).nearest(5)[0]
+    for anchors, near in zip(taken[::2], taken[1::2], strict=True):
+        for anchor, seen in zip(anchors, near.view(len(anchors), -1), strict=True):
+            assert set(seen.tolist()) <= set(neighbors[anchor].tolist())
+
+
+def test_the_seed_decides_all_and_global_states_stay(rows):
+    states = global_random_states()
+    students = [poor_student(rows) for _ in range(3)]
+    for student, seed in zip(students, [0, 0, 1], strict=True):
+        list(refinement_of(rows, student, seed=seed, max_iter=5).run())
+    assert_equal(students[0].parameters(), students[1].parameters())
+    assert not torch.equal(students[0].weight, students[2].weight)
+    assert global_random_states() == states
+
+
+def test_a_student_without_fault_stays_finite():
+    rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    student = LinearStudent(torch.eye(4), torch.zeros(4))
+    losses = torch.stack(list(refinement_of(rows, student, n_neighbors=6).run()))
+    assert losses.isfinite().all()
+    assert student.weight.isfinite().all()
+
+
+def test_rows_that_are_all_alike_teach_nothing():
+    rows = np.ones((30, 4), dtype=np.float32)
+    student = poor_student(rows)
+    losses = torch.stack(list(refinement_of(rows, student, n_neighbors=3, max_iter=3).run()))
+    assert losses.isfinite().all()
+    assert_equal(student.parameters(), parameters_of(poor_student(rows)))
