@@ -38,7 +38,7 @@ train_text, test_text, train_teacher, test_teacher = train_test_split(
 vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32)
 train = vectorizer.fit_transform(train_text)
 test = vectorizer.transform(test_text)
-print(f"{train.shape[0]:,} texts, {train.shape[1]:,} words in, {train_teacher.shape[1]} numbers out")
+print(f"{train.shape[0]:,} texts to fit, {train.shape[1]:,} different words in them")
 
 # %%
 # Ridge regression imitates every coordinate of the teacher. Scores take (teacher, student) as
@@ -116,14 +116,13 @@ for case, place in (("best", -1), ("middling", len(perceived) // 2), ("worst", 0
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
 labels = [f"{name}\n{size} dimensions" for name, (size, *_) in results.items()]
-for ax, title, column in zip(axes, ("coherence", "recall@10"), (1, 2), strict=True):
+for ax, title, column in zip(axes, ("coherence (a guess: 0.5)", "recall@10"), (1, 2), strict=True):
     scores = [result[column] for result in results.values()]
     colors = ["#999999"] * (len(scores) - 1) + ["#0072B2"]
     ax.bar_label(ax.barh(labels, scores, color=colors, height=0.6), fmt="%.3f", padding=3)
     ax.set_title(title)
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(x=0.15)
-# Half is what a guess gets.
 axes[0].set_xlim(left=0.5)
 axes[0].invert_yaxis()
 figure.suptitle("Words in, the teacher's order out, on unseen texts")
