@@ -1,11 +1,16 @@
 """Checks of arguments that several rooms share, each naming the argument in its message."""
 
 import numbers
+import re
 from contextlib import contextmanager
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.utils import check_array
+
+_SMALLEST_PEAK = 1e-15
+_LARGEST_PEAK = 1e15
 
 
 def check_device(device):
@@ -20,7 +25,7 @@ def check_device(device):
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         device = torch.device(device)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"device must be 'auto' or a device of this machine such as 'cpu', got {device!r}: "
@@ -35,7 +40,7 @@ def naming(name):
     try:
         yield
     except ValueError as error:
-        if name in str(error):
+        if re.search(rf"\b{name}\b", str(error)):
             raise
         raise ValueError(f"{name}: {error}") from error
 
@@ -84,6 +89,17 @@ def _check_table(table, name):
         raise ValueError(
             f"{name} must hold non-negative dissimilarities when its metric is 'precomputed', "
             f"got {table.min()} (similarities? use their largest value less each of them)."
+        )
+
+
+def check_magnitude(array, name):
+    """Raise a ValueError if squares of the entries would overflow or vanish in float32."""
+    entries = array.data if sp.issparse(array) else array
+    peak = max(entries.max(initial=0), -entries.min(initial=0))
+    if peak and not _SMALLEST_PEAK <= peak <= _LARGEST_PEAK:
+        raise ValueError(
+            f"{name} must have its largest entry between {_SMALLEST_PEAK} and {_LARGEST_PEAK} in "
+            f"magnitude, got {peak}: scale it, which leaves the order of dissimilarities as it is."
         )
 
 

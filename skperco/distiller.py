@@ -23,6 +23,7 @@ from skperco._validation import (
     check_device,
     check_embeddings,
     check_layer_sizes,
+    check_magnitude,
     check_same_rows,
     check_sample_weight,
     naming,
@@ -116,13 +117,14 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     loss_curve_ : list of float
         Loss before each step.
     validation_scores_ : list of float or None
-        Coherence of held-out rows, from the closed form (first) to the refined student (last)
-        in equal steps; None if there was no refinement or no row was held out.
+        Coherence of held-out rows, from the closed form (first) to the refined student (last);
+        None if there was no refinement or no row was held out.
     validation_fractions_ : list of float or None
         How far each entry of `validation_scores_` is on that way: 0 is the closed form, 1 the
         refined student.
     fraction_ : float
-        How far the student goes on that way.
+        How far the student goes on that way. The closed form is then computed again from all
+        rows, held-out ones included, and the change added.
     n_iter_ : int
         Number of students gone through: the closed form, and one for every step.
     n_features_in_ : int
@@ -137,11 +139,13 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     Notes
     -----
-    The loss is :math:`3 p \log L_\text{far} + (1 - p) \log L_\text{near}` with p the
-    `rank_power`. :math:`L_\text{far}` is :class:`PerceptionCoherenceLoss` with power 1 over
-    random references. :math:`L_\text{near}` is one minus the correlation of the student's
-    dissimilarities with the logarithm of the teacher's ranks over references from the anchor's
-    neighbourhood. The logarithms make the balance independent of the losses' scales.
+    The loss is :math:`w \log L_\text{far} + \log L_\text{near}`. :math:`L_\text{far}` is
+    :class:`PerceptionCoherenceLoss` with power 1 over random references.
+    :math:`L_\text{near}` is one minus the correlation of the student's dissimilarities with
+    the logarithm of the teacher's ranks over references from the anchor's neighbourhood. The
+    logarithms make the balance independent of the losses' scales. The weight w starts at
+    :math:`1.5 p / (1 - p)` with p the `rank_power`, and follows the coherence of held-out
+    rows: less where it is that of the closed form, more where it is not.
 
     The method follows the idea of perception coherence [1]_; the formulas are this project's
     own. See the user guide for what was measured.
@@ -244,7 +248,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Raises
         ------
         ValueError
-            If the rows do not match, a value is not finite, there are fewer than 3 rows of
+            If the rows do not match, a value is not finite, there are fewer than 2 rows of
             positive weight, or there are more components than a closed form can give.
         """
         device = check_device(self.device)
@@ -279,13 +283,17 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         if self.student == "mlp":
             check_layer_sizes(self.hidden_layer_sizes)
+        check_magnitude(X, "X")
         weight = check_sample_weight(sample_weight, X.shape[0])
+        if np.count_nonzero(weight) < 2:
+            raise ValueError("sample_weight must be positive for at least 2 rows, got 1.")
         teacher = _given_teacher(y, teacher_embeddings)
         if teacher is None:
             _check_own_teacher(X, teacher_metric)
         else:
             teacher = check_embeddings(teacher, "teacher_embeddings", metric=teacher_metric)
             check_same_rows(X, teacher, "X", "teacher_embeddings")
+            check_magnitude(teacher, "teacher_embeddings")
         samples = Samples(X, weight, teacher, teacher_metric)
         if not weight.all():
             samples = samples.take(np.flatnonzero(weight))
@@ -573,5 +581,6 @@ def _given_teacher(y, teacher_embeddings):
     """The teacher by name, or a two-dimensional y; None if X is its own teacher."""
     if teacher_embeddings is not None:
         return teacher_embeddings
-    n_dimensions = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
+    with naming("y"):
+        n_dimensions = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
     return None if n_dimensions == 1 else y

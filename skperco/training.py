@@ -89,6 +89,11 @@ class Refinement:
         for step in range(self.settings.max_iter):
             decay = (1 + math.cos(math.pi * step / self.settings.max_iter)) / 2
             loss = self._loss()
+            if not loss.requires_grad:
+                raise ValueError(
+                    f"metric must be differentiable, and {self.settings.metric!r} returned "
+                    "dissimilarities without a gradient."
+                )
             self._descend(loss, self.settings.learning_rate_init * decay)
             yield loss.detach()
 
