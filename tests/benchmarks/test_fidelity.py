@@ -169,6 +169,9 @@ def test_rivals_see_the_rows_that_the_distiller_sees():
     assert len(start.held_out_.X) == 30
     together = np.concatenate([start.fitted_.X, start.held_out_.X])
     assert_allclose(np.sort(together, axis=0), np.sort(X, axis=0))
+    final = start.transform(X)
+    assert np.abs(start.forget_held_out().transform(X) - final).max() > 1e-4
+    assert_allclose(start.give_back_held_out().transform(X), final, atol=1e-6)
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""The data: rows to fit on and rows to judge on, as the student and as the teacher see them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.datasets import load_digits
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from skperco.datasets import load_wordnet_glosses
+
+_GLOSSES_TO_FIT = 3500
+_DIGITS_TO_FIT = 1200
+
+
+class Rows(NamedTuple):
+    """Rows as the student sees them (X), as the teacher sees them, and their labels or None."""
+
+    X: np.ndarray | sp.csr_array
+    teacher: np.ndarray
+    labels: np.ndarray | None
+
+
+class Case(NamedTuple):
+    """A data set, cut into the rows to fit on and the rows to judge on."""
+
+    name: str
+    metric: str
+    fit: Rows
+    judged: Rows
+    # Whether the student sees what the teacher sees.
+    compression: bool
+
+
+def load_case(name):
+    """The case of that name: a key of `CASES`."""
+    return CASES[name]()
+
+
+def _glosses():
+    glosses = load_wordnet_glosses()
+    return _compression("glosses", "cosine", glosses.data, glosses.target, _GLOSSES_TO_FIT)
+
+
+def _digits():
+    """Digits in a fixed random order: they come writer by writer."""
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(images))
+    images = images[order].astype(np.float32)
+    return _compression("digits", "euclidean", images, labels[order], _DIGITS_TO_FIT)
+
+
+def _glosses_tfidf():
+    glosses = load_wordnet_glosses()
+    vectorizer = TfidfVectorizer(
+        sublinear_tf=True, ngram_range=(1, 2), min_df=2, dtype=np.float32
+    ).fit(glosses.text[:_GLOSSES_TO_FIT])
+    X = sp.csr_array(vectorizer.transform(glosses.text))
+    fit, judged = _cut(X, glosses.data, glosses.target, _GLOSSES_TO_FIT)
+    return Case("glosses-tfidf", "cosine", fit, judged, compression=False)
+
+
+CASES = {"glosses": _glosses, "digits": _digits, "glosses-tfidf": _glosses_tfidf}
+
+
+def case_from_files(teacher, X=None, labels=None, *, n_fit, metric):
+    """A case from .npy files with matching rows, of which the first `n_fit` are to fit on."""
+    name = Path(teacher).stem
+    teacher = np.load(teacher, allow_pickle=False)
+    labels = None if labels is None else np.load(labels, allow_pickle=False)
+    if not 0 < n_fit < len(teacher):
+        raise ValueError(f"rows to fit must be between 1 and {len(teacher) - 1}, got {n_fit}.")
+    if X is None:
+        return _compression(name, metric, teacher, labels, n_fit)
+    X = np.load(X, allow_pickle=False)
+    if len(X) != len(teacher):
+        raise ValueError(f"teacher and input have {len(teacher)} and {len(X)} rows.")
+    fit, judged = _cut(X, teacher, labels, n_fit)
+    return Case(name, metric, fit, judged, compression=False)
+
+
+def _compression(name, metric, embeddings, labels, n_fit):
+    return Case(name, metric, *_cut(embeddings, embeddings, labels, n_fit), compression=True)
+
+
+def _cut(X, teacher, labels, n_fit):
+    """Rows to fit on and rows to judge on."""
+    parts = slice(n_fit), slice(n_fit, None)
+    return [
+        Rows(X[part], teacher[part], None if labels is None else labels[part]) for part in parts
+    ]

@@ -1,0 +1,123 @@
+"""How much of a teacher's perception is left in a few dimensions: a table and a picture.
+
+    python benchmarks/fidelity.py                             # the shipped glosses
+    python benchmarks/fidelity.py --data digits glosses-tfidf
+    python benchmarks/fidelity.py --teacher T.npy --input X.npy --labels y.npy --fit-rows 10000
+
+Every method is fitted on the same rows and judged on the same others. The rival losses have the
+distiller's linear student, closed-form start and number of steps, and batches with as many rows
+as it draws references, all pairs of which they compare. Each has the best of three learning
+rates, chosen on the rows of the fit that the distiller holds out too; its seconds include that
+choice. A method that has no ± draws nothing at random.
+"""
+
+import argparse
+import importlib.util
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from comparison.cases import CASES, case_from_files, load_case
+from comparison.judging import SECONDS, judge
+from comparison.methods import METHODS, Task
+from comparison.report import Panel, draw, table
+
+import skperco
+
+
+def main(arguments=None):
+    options = _parse(arguments)
+    cases = _cases(options)
+    started = time.perf_counter()
+    panels = [
+        _compare(case, n_components, options)
+        for case in cases
+        for n_components in options.dims
+        if _is_smaller(case, n_components)
+    ]
+    options.output.mkdir(parents=True, exist_ok=True)
+    seconds = time.perf_counter() - started
+    text = "\n\n".join([_heading(options, seconds), *map(table, panels)]) + "\n"
+    (options.output / "fidelity.md").write_text(text, encoding="utf-8")
+    draw(panels, options.output / "fidelity.png")
+    print(text)
+    _say(f"written to {options.output}/fidelity.md and fidelity.png")
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", nargs="+", choices=CASES, default=["glosses"], help="cases that need no files")
+    add("--teacher", type=Path, help=".npy of the teacher's embeddings, in place of --data")
+    add("--input", type=Path, help=".npy of what the student sees, if not the same")
+    add("--labels", type=Path, help=".npy of labels, for the accuracies")
+    add("--fit-rows", type=int, help="fit on so many first rows of the files, judge on the rest")
+    add("--metric", choices=["cosine", "euclidean"], default="cosine", help="for the files")
+    add("--dims", nargs="+", type=int, default=[16, 64])
+    add("--seeds", type=int, default=3, help="how many")
+    add("--steps", type=int, default=skperco.CoherenceDistiller().max_iter)
+    add("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    add("--output", type=Path, default=Path("build/fidelity"), help="folder for what is written")
+    options = parser.parse_args(arguments)
+    if options.teacher and options.fit_rows is None:
+        parser.error("--teacher needs --fit-rows")
+    return options
+
+
+def _cases(options):
+    if not options.teacher:
+        return [load_case(name) for name in options.data]
+    files = options.teacher, options.input, options.labels
+    return [case_from_files(*files, n_fit=options.fit_rows, metric=options.metric)]
+
+
+def _is_smaller(case, n_components):
+    smaller = n_components < case.fit.teacher.shape[1]
+    if not smaller:
+        _say(f"{case.name} has no more than {n_components} dimensions: left out")
+    return smaller
+
+
+def _compare(case, n_components, options):
+    """Figures of all methods on one case at one number of dimensions."""
+    figures = {}
+    for name in options.methods:
+        method = METHODS[name]
+        if not method.suits(case.compression):
+            continue
+        if name == "umap" and importlib.util.find_spec("umap") is None:
+            _say("UMAP is left out: it needs the package umap-learn")
+            continue
+        seeds = range(options.seeds if method.seeded else 1)
+        task = partial(Task, case.fit, case.compression, case.metric, n_components)
+        figures[name] = [_run(method, task(seed, options.steps), case) for seed in seeds]
+    return Panel(f"{case.name}, {case.fit.teacher.shape[1]} → {n_components}", figures)
+
+
+def _run(method, task, case):
+    started = time.perf_counter()
+    embed = method.fit(task)
+    seconds = time.perf_counter() - started
+    figures = judge(case, embed) | {SECONDS: seconds}
+    shown = "  ".join(f"{name} {value:.3f}" for name, value in list(figures.items())[:3])
+    _say(f"{case.name} {task.n_components:4d}  seed {task.seed}  {method.title:34s} {shown}")
+    return figures
+
+
+def _heading(options, seconds):
+    return (
+        f"skperco {skperco.__version__}, {options.steps} steps, {options.seeds} seeds "
+        f"(mean ± standard deviation), {seconds / 60:.1f} minutes."
+    )
+
+
+def _say(line):
+    """Progress goes to stderr, the table to stdout."""
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
