@@ -129,7 +129,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Number of students gone through: the closed form, and one for every step.
     n_features_in_ : int
         Number of features seen during `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if X had string names.
 
     See Also
@@ -148,7 +148,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     rows: less where it is that of the closed form, more where it is not.
 
     The method follows the idea of perception coherence [1]_; the formulas are this project's
-    own. See the user guide for what was measured.
+    own. See the user guide for how the fit goes.
 
     References
     ----------
@@ -477,7 +477,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         Returns
         -------
-        embeddings : ndarray of shape (n_samples, n_components_)
+        embeddings : ndarray of shape (n_samples, `n_components_`)
             In the dtype of X, float32 or float64 (other dtypes become float64). With
             ``metric="cosine"`` rows have unit norm, except zero ones.
         """

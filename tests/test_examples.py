@@ -13,6 +13,6 @@ def test_the_example_runs(example):
     environment = os.environ | {"MPLBACKEND": "Agg"}
     command = [sys.executable, "-W", "error::FutureWarning", str(example)]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stderr
