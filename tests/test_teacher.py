@@ -29,8 +29,8 @@ def brute_force_nearest(table, n_neighbors):
 def assert_nearest(found, table):
     neighbors, log_ranks = found
     n_neighbors = neighbors.shape[1]
-    order = np.argsort(np.asarray(log_ranks), axis=1)
-    nearest_first = np.take_along_axis(neighbors.numpy(), order.numpy(), axis=1)
+    order = np.argsort(log_ranks.numpy(), axis=1)
+    nearest_first = np.take_along_axis(neighbors.numpy(), order, axis=1)
     np.testing.assert_array_equal(nearest_first, brute_force_nearest(table, n_neighbors))
     ranks = (np.arange(n_neighbors) + 0.5) / n_neighbors
     np.testing.assert_allclose(np.sort(log_ranks), np.log([ranks] * len(table)), atol=1e-6)
