@@ -52,7 +52,8 @@ class RowTaker:
     def __call__(self, rows):
         if sp.issparse(self.array):
             taken = self.array[rows.cpu().numpy()]
-            taken.data *= self._kept(taken.data.shape).numpy()
+            if self.dropout:
+                taken.data *= self._kept(taken.data.shape).numpy()
             return as_tensor(taken, device=self.device, dtype=torch.float32)
         taken = self.array[rows]
         return taken * self._kept(taken.shape).to(self.device) if self.dropout else taken

@@ -57,8 +57,6 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
     tensor([[0.0000, 2.2361, 3.6056]])
     """
     function = check_metric(metric)
-    if metric == "precomputed":
-        return anchors
     if not callable(metric):
         return function(anchors, references)
     if anchors.ndim > 2:

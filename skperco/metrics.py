@@ -7,6 +7,7 @@ import torch
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
+from skperco._rows import chunks
 from skperco._validation import (
     check_count,
     check_device,
@@ -297,7 +298,8 @@ class _Pair:
         teacher, student : torch.Tensor of shape (n_block, n_references), float64
         """
         size = max(1, _ENTRIES_PER_BLOCK // len(references))
-        for places in _chunks(np.arange(len(anchors)), size):
+        for rows in chunks(len(anchors), size):
+            places = np.arange(rows.start, rows.stop)
             yield (
                 places,
                 *(
@@ -311,8 +313,10 @@ class _Pair:
             return self._doubles(representation[np.ix_(anchors, references)])
         looking = self._doubles(representation[anchors])
         seen = [
-            pairwise_dissimilarity(looking, self._doubles(representation[chunk]), metric=metric)
-            for chunk in _chunks(references, _ROWS_PER_CHUNK)
+            pairwise_dissimilarity(
+                looking, self._doubles(representation[references[rows]]), metric=metric
+            )
+            for rows in chunks(len(references), _ROWS_PER_CHUNK)
         ]
         # Rounding errors are even on the scale of distances, and the order is the same there.
         return torch.cat(seen, dim=1).sqrt() if metric in _SQUARED_METRICS else torch.cat(seen, 1)
@@ -326,10 +330,6 @@ class _Pair:
 
 def _has_rounding(metric):
     return isinstance(metric, str) and metric != "precomputed"
-
-
-def _chunks(array, size):
-    return (array[start : start + size] for start in range(0, len(array), size))
 
 
 def _draw(n_samples, n_drawn, n_default, rng, name, *, least):
