@@ -1,7 +1,9 @@
 import torch
 from hypothesis import settings
 
-settings.register_profile("skperco", deadline=None, print_blob=True)
+# The same examples in every run, so that a failure is the change's; `explore` looks for new ones.
+settings.register_profile("skperco", deadline=None, print_blob=True, derandomize=True)
+settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("skperco")
 
 
