@@ -6,6 +6,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 _PAIRS_PER_CHUNK = 2**15
+_ORDERS = {"euclidean": 2, "manhattan": 1}
 
 
 def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
@@ -66,6 +67,36 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
     return _called(function, anchors, references)
 
 
+def listed_dissimilarity(anchors, references, *, metric="cosine"):
+    """Dissimilarities of every anchor to references of its own.
+
+    Parameters
+    ----------
+    anchors : torch.Tensor of shape (n_anchors, n_features)
+    references : torch.Tensor of shape (n_anchors, n_listed, n_features)
+    metric : str or callable
+        As in :func:`pairwise_dissimilarity`, but not "precomputed". A callable is called once
+        for every anchor.
+
+    Returns
+    -------
+    dissimilarities : torch.Tensor of shape (n_anchors, n_listed)
+        To the digits that a training step needs: squared distances are not repaired where they
+        cancel.
+    """
+    if callable(metric):
+        return pairwise_dissimilarity(anchors[:, None], references, metric=metric).squeeze(1)
+    if metric == "correlation":
+        anchors, references, metric = row_centered(anchors), row_centered(references), "cosine"
+    if metric == "cosine":
+        anchors, references = _directions(anchors), _directions(references)
+        return listed_dissimilarity(anchors, references, metric="sqeuclidean") / 2
+    if metric == "sqeuclidean":
+        norms = anchors.square().sum(-1)[:, None] + references.square().sum(-1)
+        return norms - 2 * (references @ anchors[..., None]).squeeze(-1)
+    return torch.linalg.vector_norm(anchors[:, None] - references, _ORDERS[metric], dim=-1)
+
+
 def _called(function, anchors, references):
     dissimilarities = torch.as_tensor(function(anchors, references))
     expected = (len(anchors), len(references))
@@ -114,6 +145,13 @@ def unit_rows(rows):
     return rows / torch.where(norms > 0, norms, 1)
 
 
+def row_centered(rows):
+    """Subtract from every row its own mean; constant rows become exactly zero."""
+    # The mean of a constant row is rounded: what is left of such a row would be noise.
+    varying = (rows != rows[..., :1]).any(-1, keepdim=True)
+    return torch.where(varying, rows - rows.mean(-1, keepdim=True), 0)
+
+
 def without_diagonal(table):
     """Drop from every row of a square table the entry at which a row meets itself."""
     n = len(table)
@@ -125,7 +163,7 @@ def _cosine(anchors, references):
 
 
 def _correlation(anchors, references):
-    return _cosine(_row_centered(anchors), _row_centered(references))
+    return _cosine(row_centered(anchors), row_centered(references))
 
 
 def _euclidean(anchors, references):
@@ -161,12 +199,6 @@ def _directions(rows):
     """Unit rows with one more column, in which all zero rows share a direction of their own."""
     zero = (rows == 0).all(-1, keepdim=True)
     return torch.cat([unit_rows(rows), zero.to(rows.dtype)], dim=-1)
-
-
-def _row_centered(rows):
-    # The mean of a constant row is rounded: what is left of such a row would be noise.
-    varying = (rows != rows[..., :1]).any(-1, keepdim=True)
-    return torch.where(varying, rows - rows.mean(-1, keepdim=True), 0)
 
 
 class _SquaredEuclidean(torch.autograd.Function):

@@ -9,7 +9,8 @@ from skperco.concordance import concordance
 from skperco.dissimilarity import pairwise_dissimilarity, without_diagonal
 from skperco.metrics import neighbor_shares
 
-_NEIGHBORS = 10
+_NEIGHBORS = 3
+_ERRORS = 2.0
 
 
 class Judgement(NamedTuple):
@@ -34,25 +35,23 @@ class Judgement(NamedTuple):
         return rank_power * self.coherence + (1 - rank_power) * self.recall
 
     def keeps(self, other, rank_power):
-        """Whether it loses nothing of `other` that may not be lost.
+        """Whether it loses nothing of `other` that may not be lost, as far as can be told.
 
-        From 0.5 to 1 the coherence must be kept; from 0 to 0.5 the recall must not fall by more
-        than its standard error, which is wide.
+        From 0.5 to 1 the coherence must be kept, from 0 to 0.5 the recall: neither may fall by
+        more than two standard errors of the change.
         """
-        change = self.recalls - other.recalls
-        recalls = rank_power > 0.5 or self._mean(change) >= -_standard_error(change)
-        return recalls and (rank_power < 0.5 or self.keeps_coherence(other))
-
-    def keeps_coherence(self, other):
-        """Whether the coherence is at least that of `other`, by a standard error for safety."""
-        change = self.coherences - other.coherences
-        return self._mean(change) >= _standard_error(change)
+        coherence = rank_power < 0.5 or self._holds(self.coherences - other.coherences)
+        recall = rank_power > 0.5 or self._holds(self.recalls - other.recalls)
+        return coherence and recall
 
     def matches(self, other, rank_power):
         """Whether its worth is that of `other`, or less by no more than a standard error."""
         change = rank_power * (self.coherences - other.coherences)
         change = change + (1 - rank_power) * (self.recalls - other.recalls)
         return self._mean(change) >= -_standard_error(change)
+
+    def _holds(self, change):
+        return self._mean(change) >= -_ERRORS * _standard_error(change)
 
     def _mean(self, values):
         known = ~np.isnan(values)

@@ -119,7 +119,7 @@ class PerceptionCoherenceLoss(torch.nn.Module):
         )
 
 
-def rank_loss(dissimilarities, target, *, rank_power=1.0, bandwidth=0.1, weights=None):
+def rank_loss(dissimilarities, target, *, rank_power=1.0, bandwidth=0.1, weights=None, exact=True):
     """Mean squared difference, per anchor, of powers of the student's and the teacher's ranks.
 
     Parameters
@@ -132,14 +132,18 @@ def rank_loss(dissimilarities, target, *, rank_power=1.0, bandwidth=0.1, weights
         As in :class:`PerceptionCoherenceLoss`.
     weights : torch.Tensor of shape (n_references,) or (n_anchors, n_references), default=None
         Weights of the references, all equal if None.
+    exact : bool, default=True
+        Whether the value is that of the student's exact ranks, at the price of counting them.
+        The gradient is that of the soft ones.
 
     Returns
     -------
     losses : torch.Tensor of shape (n_anchors,)
     """
-    soft = soft_percentile_rank(dissimilarities, bandwidth=bandwidth, weights=weights)
-    exact = percentile_rank(dissimilarities, weights=weights)
-    ranks = soft + (exact - soft).detach()
+    ranks = soft_percentile_rank(dissimilarities, bandwidth=bandwidth, weights=weights)
+    if exact:
+        counted = percentile_rank(dissimilarities, weights=weights)
+        ranks = ranks + (counted - ranks).detach()
     squared = (box_cox(ranks, rank_power) - box_cox(target, rank_power)).square()
     if weights is None:
         return squared.mean(1)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import eigh, orthogonal_procrustes
+from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.utils.extmath import svd_flip
 
@@ -50,15 +50,6 @@ class LinearMap(NamedTuple):
         """The map `first` followed by this one."""
         return LinearMap(self.weight @ first.weight, self.weight @ first.bias + self.bias)
 
-    def turned_to(self, other):
-        """Turn the images as near to those of `other` as a rotation brings them."""
-        rotation, _ = orthogonal_procrustes(self.weight.T, other.weight.T)
-        return LinearMap(rotation.T @ self.weight, rotation.T @ self.bias)
-
-    def plus_change(self, old, new):
-        """Add the difference of two other maps."""
-        return LinearMap(self.weight + new.weight - old.weight, self.bias + new.bias - old.bias)
-
 
 def compression_start(X, n_components, *, metric, sample_weight, random_state):
     """Leading directions of X, which is its own teacher.
@@ -101,12 +92,15 @@ class Transfer:
         The student's dissimilarity.
     sample_weight : ndarray of shape (n_samples,)
     random_state : RandomState
+    alpha : float, default=None
+        Ridge strength.
     worth : callable, default=None
-        What held-out rows say of a LinearMap: the ridge strength with the largest worth is
-        taken. Without it, a fixed one.
+        What held-out rows say of a LinearMap: without `alpha`, the strength with the largest
+        worth is taken. Without either, a fixed one.
 
     Attributes
     ----------
+    alpha : float
     regression : LinearMap
         From X to the targets.
     directions : LinearMap
@@ -114,15 +108,23 @@ class Transfer:
     """
 
     def __init__(
-        self, X, targets, n_components, *, metric, sample_weight, random_state, worth=None
+        self,
+        X,
+        targets,
+        n_components,
+        *,
+        metric,
+        sample_weight,
+        random_state,
+        alpha=None,
+        worth=None,
     ):
-        self.targets = targets
         self.angular = metric in ANGULAR_METRICS
         self.intercept = _INTERCEPT if self.angular else _FREE_INTERCEPT
         self.random_state = random_state
-        self.alpha = _ALPHA
-        if worth is not None:
-            self.alpha = self._best_alpha(X, sample_weight, worth)
+        self.alpha = _ALPHA if alpha is None else alpha
+        if alpha is None and worth is not None:
+            self.alpha = self._best_alpha(X, targets, sample_weight, worth)
         self.regression = self.regress(X, targets, sample_weight)
         self.directions = leading_directions(
             self.regression(X),
@@ -132,8 +134,12 @@ class Transfer:
             random_state=random_state,
         )
 
-    def cross_predictions(self, X, sample_weight):
-        """Predictions of the first rows by regressions that have not seen them, and a teacher.
+    def start(self):
+        """From X to the components, in closed form; a LinearMap."""
+        return self.directions.after(self.regression)
+
+    def cross_predictions(self, X, targets, sample_weight):
+        """Predictions of rows by regressions that have not seen them, and a teacher.
 
         The teacher is the predictions beside the targets: what can be predicted at all counts
         more than what cannot.
@@ -146,7 +152,6 @@ class Transfer:
             The teacher's.
         """
         n_rows = X.shape[0]
-        targets = self.targets[:n_rows]
         predictions = np.empty(targets.shape)
         for fold in np.array_split(self.random_state.permutation(n_rows), _FOLDS):
             others = np.setdiff1d(np.arange(n_rows), fold)
@@ -163,18 +168,18 @@ class Transfer:
         )
         return regression
 
-    def _best_alpha(self, X, sample_weight, worth):
+    def _best_alpha(self, X, targets, sample_weight, worth):
         # The leading directions of the targets decide as well as all of them do, and sooner.
         project = leading_directions(
-            self.targets,
-            min(_JUDGED_TARGETS, *self.targets.shape),
+            targets,
+            min(_JUDGED_TARGETS, *targets.shape),
             center=False,
             sample_weight=sample_weight,
             random_state=self.random_state,
         )
         regressions = ridge(
             X,
-            project(self.targets),
+            project(targets),
             _ALPHAS,
             intercept=self.intercept,
             sample_weight=sample_weight,

@@ -1,4 +1,4 @@
-"""The linear and the MLP student, each beginning as a closed form."""
+"""Linear, projection and MLP students, each beginning as a closed form."""
 
 import copy
 
@@ -11,6 +11,7 @@ from skperco.dissimilarity import unit_rows
 from skperco.starts import LinearMap
 
 _ROWS_PER_CHUNK = 2**14
+_SHIFT_SCALE = 0.4
 
 
 class LinearStudent(torch.nn.Module):
@@ -48,13 +49,46 @@ class LinearStudent(torch.nn.Module):
         self.bias.copy_(torch.from_numpy(linear_map.bias))
 
 
+class ProjectionStudent(LinearStudent):
+    """A linear student that knows how much of each row it loses.
+
+    The direction of an image, which is all that cosine looks at, does not say how much of the
+    row lies outside the few dimensions that are kept. With the image y of a row x, and the
+    share 1 - |y|/|x| of its norm that is lost, the student returns
+    y + lost * (stretch * y + |x| * shift). Both vectors are learned from zero: it starts as the
+    linear student, and is linear wherever nothing is lost.
+
+    Parameters
+    ----------
+    weight : torch.Tensor of shape (n_components, n_features)
+        With orthonormal rows.
+    bias : torch.Tensor of shape (n_components,)
+    """
+
+    def __init__(self, weight, bias):
+        super().__init__(weight, bias)
+        self.stretch = torch.nn.Parameter(torch.zeros_like(bias))
+        self.shift = torch.nn.Parameter(torch.zeros_like(bias))
+
+    def forward(self, rows):
+        """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
+        images, norms = super().forward(rows), _row_norms(rows)
+        lost = 1 - images.norm(dim=1, keepdim=True) / torch.where(norms > 0, norms, 1)
+        return images + lost * (self.stretch * images + norms * self.shift)
+
+    def scaled_parameters(self):
+        """Each parameter with the norm by which its steps are measured."""
+        scale = len(self.bias) ** 0.5
+        added = [(self.stretch, scale), (self.shift, _SHIFT_SCALE * scale)]
+        return super().scaled_parameters() + added
+
+
 class MLPStudent(torch.nn.Module):
     """A linear student plus a multi-layer perceptron whose last layer starts at zero.
 
     Parameters
     ----------
-    weight : torch.Tensor of shape (n_components, n_features)
-    bias : torch.Tensor of shape (n_components,)
+    linear : LinearStudent
     hidden_layer_sizes : sequence of int
         Number of units of each hidden layer.
     row_norm : float
@@ -63,15 +97,16 @@ class MLPStudent(torch.nn.Module):
         Draws the weights of the hidden layers, on the CPU.
     """
 
-    def __init__(self, weight, bias, hidden_layer_sizes, row_norm, generator):
+    def __init__(self, linear, hidden_layer_sizes, row_norm, generator):
         super().__init__()
-        self.linear = LinearStudent(weight, bias)
+        self.linear = linear
         norms = [row_norm, *(size**0.5 for size in hidden_layer_sizes)]
-        sizes = [weight.shape[1], *hidden_layer_sizes]
+        sizes = [linear.weight.shape[1], *hidden_layer_sizes]
         drawn = [
             torch.randn(n_out, n_in, generator=generator) * 2**0.5 / norm
             for n_in, n_out, norm in zip(sizes, sizes[1:], norms, strict=False)
         ]
+        weight = linear.weight.detach()
         self.hidden = torch.nn.ParameterList(layer.to(weight) for layer in drawn)
         self.output = torch.nn.Parameter(weight.new_zeros(len(weight), sizes[-1]))
         # Of the size at which it would add as much to the image as the linear part gives.
@@ -121,6 +156,15 @@ def embed(student, X, *, device, unit_norm):
         image = student(as_tensor(X[rows], device=device, dtype=dtype))
         images.append((unit_rows(image) if unit_norm else image).cpu().numpy())
     return np.concatenate(images)
+
+
+def _row_norms(rows):
+    if rows.layout != torch.sparse_csr:
+        return rows.norm(dim=1, keepdim=True)
+    squares = torch.sparse_csr_tensor(
+        rows.crow_indices(), rows.col_indices(), rows.values().square(), size=rows.shape
+    )
+    return (squares @ rows.values().new_ones(rows.shape[1], 1)).sqrt()
 
 
 def _norm(parameter):

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from references import table
 
-from skperco.dissimilarity import METRICS, pairwise_dissimilarity
+from skperco.dissimilarity import METRICS, listed_dissimilarity, pairwise_dissimilarity
 
 BY_FORMULA = sorted(set(METRICS) - {"precomputed"})
 
@@ -121,3 +123,14 @@ def test_batches(metric):
         assert torch.autograd.gradcheck(
             lambda a, b: pairwise_dissimilarity(a, b, metric=metric), (anchors, references)
         )
+
+
+@given(st.integers(0, 1000), st.sampled_from([*BY_FORMULA, lambda a, b: torch.cdist(a, b, p=3)]))
+def test_listed_dissimilarities_are_those_of_the_pairs(seed, metric):
+    anchors, references = rows_of(seed, n=4), rows_of(seed + 1, n=12).view(4, 3, 5)
+    found = listed_dissimilarity(anchors, references, metric=metric)
+    one_by_one = [
+        pairwise_dissimilarity(anchor[None], listed, metric=metric)
+        for anchor, listed in zip(anchors, references, strict=True)
+    ]
+    np.testing.assert_allclose(found, torch.cat(one_by_one), atol=1e-12)

@@ -72,12 +72,13 @@ def test_new_rows_are_more_coherent_than_under_pca(glosses, n_components):
 
 
 @STUDENTS
-def test_held_out_rows_never_lose_coherence(rows, new_rows, student):
+def test_held_out_rows_stop_steps_that_are_too_long(rows, student):
     for seed in range(3):
-        distiller = small(student=student, learning_rate_init=0.3, random_state=seed).fit(rows)
+        distiller = small(student=student, learning_rate_init=100.0, random_state=seed).fit(rows)
         chosen = distiller.validation_fractions_.index(distiller.fraction_)
         scores = distiller.validation_scores_
-        assert scores[chosen] >= scores[0]
+        assert scores[-1] < scores[0] - 0.05
+        assert scores[chosen] > scores[0] - 0.01
 
 
 def test_the_sparse_words_of_new_texts_are_placed_as_the_teacher_would(glosses, texts):
@@ -143,7 +144,7 @@ def test_a_fraction_of_zero_is_the_closed_form(rows, new_rows, student, metric, 
         for max_iter in (8, 0)
     )
     assert refined.fraction_ == 0
-    assert refined.n_iter_ == 9
+    assert refined.n_iter_ == 1
     np.testing.assert_array_equal(refined.transform(rows), kept.transform(rows))
 
 

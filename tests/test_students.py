@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skperco._rows import as_tensor
-from skperco.students import LinearStudent, MLPStudent, embed
+from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed
 
 CPU = torch.device("cpu")
 N_FEATURES, N_COMPONENTS = 9, 3
@@ -25,15 +25,27 @@ def linear(seed=0):
 
 def mlp(seed=0, hidden_layer_sizes=(16, 8), moved=True):
     """An MLP; `moved` away from its start, where its last layer is zero."""
-    start = linear(seed)
     generator = torch.Generator().manual_seed(seed)
-    student = MLPStudent(start.weight.data, start.bias, hidden_layer_sizes, 3.0, generator)
+    student = MLPStudent(linear(seed), hidden_layer_sizes, 3.0, generator)
     if moved:
         torch.nn.init.normal_(student.output, generator=generator)
     return student
 
 
-STUDENTS = pytest.mark.parametrize("student", [linear(), mlp()], ids=["linear", "mlp"])
+def projection(seed=0, moved=True):
+    """A projection; `moved` away from its start, where it is linear."""
+    weight = np.linalg.qr(rows_of(seed, d=N_COMPONENTS, n=N_FEATURES))[0].T
+    student = ProjectionStudent(torch.from_numpy(weight).float(), torch.zeros(N_COMPONENTS))
+    if moved:
+        generator = torch.Generator().manual_seed(seed)
+        for vector in (student.stretch, student.shift):
+            torch.nn.init.normal_(vector, generator=generator)
+    return student
+
+
+STUDENTS = pytest.mark.parametrize(
+    "student", [linear(), projection(), mlp()], ids=["linear", "projection", "mlp"]
+)
 
 
 @given(st.integers(0, 100))
@@ -41,6 +53,45 @@ def test_a_linear_student_is_a_matrix_and_a_bias(seed):
     student, rows = linear(seed), rows_of(seed + 1, dtype=np.float32)
     expected = rows @ student.weight.detach().numpy().T + student.bias.detach().numpy()
     np.testing.assert_allclose(student(torch.from_numpy(rows)).detach(), expected, atol=1e-5)
+
+
+@given(st.integers(0, 100))
+def test_a_projection_is_its_formula(seed):
+    student, rows = projection(seed).double(), rows_of(seed + 1)
+    weight, stretch, shift = (
+        part.detach().numpy() for part in (student.weight, student.stretch, student.shift)
+    )
+    for row, image in zip(rows, student(torch.from_numpy(rows)).detach(), strict=True):
+        projected, norm = weight @ row, np.linalg.norm(row)
+        lost = 1 - np.linalg.norm(projected) / norm
+        expected = projected + lost * (stretch * projected + norm * shift)
+        np.testing.assert_allclose(image, expected, atol=1e-12)
+
+
+@given(st.integers(0, 100), st.floats(0.01, 100))
+def test_a_projection_keeps_directions_whatever_the_length_of_a_row(seed, factor):
+    student, rows = projection(seed).double(), torch.from_numpy(rows_of(seed + 1))
+    np.testing.assert_allclose(
+        student(factor * rows).detach(), factor * student(rows).detach(), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_a_projection_is_linear_where_nothing_is_lost_and_at_its_start():
+    moved, start = projection(), projection(moved=False)
+    within = torch.from_numpy(rows_of(1, d=N_COMPONENTS, dtype=np.float32)) @ moved.weight.detach()
+    linear_images = within @ moved.weight.T
+    assert torch.allclose(moved(within), linear_images, atol=1e-5)
+    rows = torch.from_numpy(rows_of(2, dtype=np.float32))
+    assert torch.equal(start(rows), rows @ start.weight.T + start.bias)
+    assert not torch.allclose(moved(rows), start(rows), atol=0.1)
+
+
+def test_a_projection_of_zero_is_zero_with_a_finite_gradient():
+    student = projection()
+    image = student(torch.zeros(2, N_FEATURES))
+    image.sum().backward()
+    assert (image == 0).all()
+    assert all(parameter.grad.isfinite().all() for parameter in student.parameters())
 
 
 @given(st.integers(0, 100), st.lists(st.integers(1, 20), min_size=1, max_size=3))
@@ -60,7 +111,8 @@ def test_the_activations_of_an_mlp_are_of_size_one():
     rows = 100 * rows_of(0, n=400, d=50, dtype=np.float32)
     norm = float(np.linalg.norm(rows, axis=1).mean())
     generator = torch.Generator().manual_seed(0)
-    student = MLPStudent(torch.ones(2, 50), torch.zeros(2), (300,), norm, generator)
+    start = LinearStudent(torch.ones(2, 50), torch.zeros(2))
+    student = MLPStudent(start, (300,), norm, generator)
     activations = torch.nn.functional.gelu(torch.from_numpy(rows) @ student.hidden[0].T)
     assert 0.5 < activations.square().mean() < 2
 

@@ -1,41 +1,36 @@
 """A plain trainer, which gives every loss the distiller's student, start, rows and steps."""
 
-import copy
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
 from skperco._rows import RowTaker
+from skperco.fitting import Fit
 
-# Learning rates to choose from, in units of the root mean square of a parameter.
+# Learning rates to choose from, in units of the size of a parameter.
 RATES = (0.001, 0.003, 0.01)
 _CPU = torch.device("cpu")
 
 
 class ClosedForm(CoherenceDistiller):
-    """The distiller's start, with the rows it was fitted on and those that were held out.
+    """The distiller's start, and the rows that it would hold out of its first fit."""
 
-    Like the distiller's own student, a rival trains from the start that has not seen the
-    held-out rows, and at the end gets what they change in that start.
-    """
-
-    def _split(self, *args):
-        self.fitted_, self.held_out_ = super()._split(*args)
+    def _split(self, samples, random_state):
+        self.samples_ = samples
+        self.fitted_, self.held_out_ = super()._split(samples, random_state)
         return self.fitted_, self.held_out_
 
-    def _start_again(self, samples, start, *args):
-        self.starts_ = start, super()._start_again(samples, start, *args)
-        return self.starts_[1]
+    def _decide(self, fitted, held_out, plan, random_state):
+        self.plan_ = plan
+        self.alpha_ = super()._decide(fitted, held_out, plan, random_state)
+        return self.alpha_
 
-    def forget_held_out(self):
-        self.student_.set_linear(self.starts_[0])
-        return self
-
-    def give_back_held_out(self):
-        self.student_.set_linear(self.student_.linear_map().plus_change(*self.starts_))
-        return self
+    def start_on(self, samples):
+        """A Fit to the samples, before its first step."""
+        return Fit(samples, self.plan_, np.random.RandomState(0), alpha=self.alpha_)
 
 
 class Schedule(NamedTuple):
@@ -47,7 +42,7 @@ class Schedule(NamedTuple):
 
 
 def train(start, new_loss, schedule):
-    """Train a copy of the start with each learning rate, and keep the best.
+    """Train from the start with each learning rate, and with the best one on all rows.
 
     Parameters
     ----------
@@ -60,58 +55,59 @@ def train(start, new_loss, schedule):
 
     Returns
     -------
-    distiller : ClosedForm
+    start : ClosedForm
         With the trained student.
     """
-    trained = [_train_at(start, new_loss, rate, schedule) for rate in RATES]
-    return max(trained, key=_worth).give_back_held_out()
+
+    def worth(rate):
+        return _worth(start, _train(start, start.fitted_, new_loss, rate, schedule))
+
+    best = max(RATES, key=worth)
+    start.student_ = _train(start, start.samples_, new_loss, best, schedule).student
+    return start
 
 
-def _worth(distiller):
+def _worth(start, fit):
     """Coherence plus recall of the rows that were held out of the fit."""
-    rows = distiller.held_out_
-    pair = rows.representation, distiller.transform(rows.X)
-    return perception_coherence_score(
-        *pair, metric=distiller.metric, teacher_metric=rows.teacher_metric
-    ) + neighbor_recall_score(*pair, metric=distiller.metric, teacher_metric=rows.teacher_metric)
+    rows = start.held_out_
+    pair = rows.representation, fit.embed(rows.X)
+    metrics = {"metric": start.metric, "teacher_metric": rows.teacher_metric}
+    return perception_coherence_score(*pair, **metrics) + neighbor_recall_score(*pair, **metrics)
 
 
-def _train_at(start, new_loss, rate, schedule):
-    distiller = copy.deepcopy(start).forget_held_out()
-    take = RowTaker(distiller.fitted_.X, _CPU)
-    teacher = _teacher_rows(distiller)
-    loss = new_loss(distiller.student_(take(torch.arange(len(teacher)))).detach(), teacher)
-    optimizer, decay = _optimizer([distiller.student_, loss], rate, schedule.steps)
+def _train(start, samples, new_loss, rate, schedule):
+    """A Fit to the samples, after all steps."""
+    fit = start.start_on(samples)
+    take = RowTaker(samples.X, _CPU)
+    teacher = _teacher_rows(samples, start.metric)
+    loss = new_loss(fit.student(take(torch.arange(len(teacher)))).detach(), teacher)
+    optimizer, decay = _optimizer(fit.student, loss, rate, schedule.steps)
     generator = torch.Generator().manual_seed(schedule.seed)
     for _ in range(schedule.steps):
         rows = torch.randperm(len(teacher), generator=generator)[: schedule.batch_size]
         optimizer.zero_grad()
-        loss(distiller.student_(take(rows)), teacher[rows]).backward()
+        loss(fit.student(take(rows)), teacher[rows]).backward()
         optimizer.step()
         decay.step()
-    return distiller
+    return fit
 
 
-def _teacher_rows(distiller):
+def _teacher_rows(samples, metric):
     """Teacher's rows of unit norm under cosine; otherwise around their mean, as the student's."""
-    rows = torch.from_numpy(distiller.fitted_.representation).float()
-    return unit_rows(rows) if distiller.metric == "cosine" else rows - rows.mean(0)
+    rows = torch.from_numpy(samples.representation).float()
+    return unit_rows(rows) if metric == "cosine" else rows - rows.mean(0)
 
 
 def unit_rows(rows):
     return functional.normalize(rows, dim=1)
 
 
-def _optimizer(modules, rate, steps):
-    """Adam with cosine decay, its rate measured by the size of each parameter."""
-    parameters = [
-        parameter
-        for module in modules
-        if isinstance(module, torch.nn.Module)
-        for parameter in module.parameters()
-    ]
-    groups = [{"params": [value], "lr": rate * _size(value)} for value in parameters]
-    optimizer = torch.optim.Adam(groups)
+def _optimizer(student, loss, rate, steps):
+    """Adam with cosine decay, its rate measured by the size that a parameter has or may have."""
+    scaled = [(value, scale / value.numel() ** 0.5) for value, scale in student.scaled_parameters()]
+    if isinstance(loss, torch.nn.Module):
+        scaled += [(value, _size(value)) for value in loss.parameters()]
+    optimizer = torch.optim.Adam([{"params": [value], "lr": rate * size} for value, size in scaled])
     return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 

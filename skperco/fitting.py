@@ -1,0 +1,183 @@
+"""Fit: a student's way from its closed form through the refinement, on given samples."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from skperco._rows import RowTaker
+from skperco.starts import (
+    ANGULAR_METRICS,
+    Transfer,
+    compression_start,
+    root_mean_square_norm,
+)
+from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed
+from skperco.teacher import Teacher
+from skperco.training import Refinement, Settings
+
+# The refinement sees at most so many rows, however many there are: more teach a student of
+# this size little, and finding the nearest of each row costs the square of their number.
+_REFINED_ROWS = 2**14
+_LEAST_ROWS = 3
+# Against overfitting, a step of a transfer hides a share of the features, and is shorter; and
+# the order of all, which few features tell, weighs more.
+_TRANSFER_DROPOUT = 0.15
+_TRANSFER_RATE = 0.5
+_TRANSFER_FAR_WEIGHT = 4.0
+
+
+class Plan(NamedTuple):
+    """What a fit is to be, whatever its samples.
+
+    Attributes
+    ----------
+    n_components : int
+    student : {"linear", "mlp"}
+    hidden_layer_sizes : sequence of int
+    settings : Settings
+    device : torch.device
+    report : callable
+        Takes the number of steps done and the last loss, a tensor.
+    """
+
+    n_components: int
+    student: str
+    hidden_layer_sizes: tuple
+    settings: Settings
+    device: torch.device
+    report: Callable
+
+
+class Fit:
+    """A student in its closed form, and then anywhere on the way to the refined one.
+
+    Parameters
+    ----------
+    samples : Samples
+    plan : Plan
+    random_state : RandomState
+    alpha : float, default=None
+        Strength of the ridge regression of a transfer.
+    worth : callable, default=None
+        What chooses it, as for :class:`Transfer`.
+
+    Attributes
+    ----------
+    student : torch.nn.Module
+    alpha : float or None
+        The strength taken; None if there is no transfer.
+    losses : list of float
+        Loss before each step of the refinement.
+    """
+
+    def __init__(self, samples, plan, random_state, *, alpha=None, worth=None):
+        self.samples = samples
+        self.plan = plan
+        self.random_state = random_state
+        self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
+        self.transfer = None
+        if samples.teacher is not None:
+            self.transfer = self._transfer(alpha, worth)
+        self.alpha = None if self.transfer is None else self.transfer.alpha
+        self.student = self._new_student().to(plan.device)
+        self.losses = []
+        self.refinement = None
+
+    def refine(self):
+        """Take the student all the way to the teacher's ranks, as far as the steps lead."""
+        n_rows = min(self.samples.n_rows, _REFINED_ROWS)
+        if self.plan.settings.max_iter == 0 or n_rows < _LEAST_ROWS:
+            return
+        seen = self.samples.take(self.random_state.permutation(self.samples.n_rows)[:n_rows])
+        dropout = 0.0 if self.transfer is None else _TRANSFER_DROPOUT
+        take = RowTaker(seen.X, self.plan.device, dropout, self.generator)
+        teacher = Teacher(seen.representation, seen.teacher_metric, self.plan.device)
+        self.refinement = self._refinement(self.student, take, teacher, seen)
+        if self.transfer is not None:
+            self.student.set_linear(self._refined_directions(seen))
+        for loss in self.refinement.run():
+            self.losses.append(loss)
+            self.plan.report(len(self.losses), loss)
+        self.losses = torch.stack(self.losses).tolist()
+        self.blend(1.0)
+
+    def blend(self, fraction):
+        """Put the student between the closed form (0) and the refined one (1)."""
+        if self.refinement is not None:
+            self.refinement.blend(fraction)
+
+    def embed(self, X):
+        """The student's images of rows, an ndarray."""
+        return embed(self.student, X, device=self.plan.device, unit_norm=False)
+
+    def _transfer(self, alpha, worth):
+        samples = self.samples
+        return Transfer(
+            samples.X,
+            samples.targets,
+            self.plan.n_components,
+            metric=self.plan.settings.metric,
+            sample_weight=samples.weight,
+            random_state=self.random_state,
+            alpha=alpha,
+            worth=worth,
+        )
+
+    def _new_student(self):
+        linear = self._new_linear_student()
+        if self.plan.student == "linear":
+            return linear
+        row_norm = float(root_mean_square_norm(self.samples.X, self.samples.weight))
+        return MLPStudent(linear, self.plan.hidden_layer_sizes, row_norm, self.generator)
+
+    def _new_linear_student(self):
+        if self.transfer is not None:
+            return LinearStudent(*_tensors(self.transfer.start()))
+        metric = self.plan.settings.metric
+        start = compression_start(
+            self.samples.X,
+            self.plan.n_components,
+            metric=metric,
+            sample_weight=self.samples.weight,
+            random_state=self.random_state,
+        )
+        kind = ProjectionStudent if metric in ANGULAR_METRICS else LinearStudent
+        return kind(*_tensors(start))
+
+    def _refined_directions(self, seen):
+        """The closed form of a transfer with directions refined on cross-predictions.
+
+        Rows that a regression has seen are predicted better than any later row: directions
+        are learned from predictions by regressions that have not seen the row.
+        """
+        predictions, teacher, metric = self.transfer.cross_predictions(
+            seen.X, seen.targets, seen.weight
+        )
+        directions = LinearStudent(*_tensors(self.transfer.directions)).to(self.plan.device)
+        take = RowTaker(predictions, self.plan.device)
+        teacher = Teacher(teacher, metric, self.plan.device)
+        refinement = self._refinement(directions, take, teacher, seen)
+        for _ in refinement.run():
+            pass
+        refinement.blend(1.0)
+        return directions.linear_map().after(self.transfer.regression)
+
+    def _refinement(self, student, take, teacher, seen):
+        weight = torch.from_numpy(seen.weight)
+        return Refinement(student, take, teacher, self._settings(seen), weight, self.generator)
+
+    def _settings(self, seen):
+        settings = self.plan.settings
+        n_neighbors = max(2, min(settings.n_neighbors, seen.n_rows // 10))
+        settings = settings._replace(n_neighbors=n_neighbors)
+        if self.transfer is None:
+            return settings
+        return settings._replace(
+            learning_rate_init=_TRANSFER_RATE * settings.learning_rate_init,
+            far_weight=_TRANSFER_FAR_WEIGHT * settings.far_weight,
+        )
+
+
+def _tensors(linear_map):
+    return (torch.from_numpy(part).float() for part in linear_map)
