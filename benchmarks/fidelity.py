@@ -5,10 +5,10 @@
     python benchmarks/fidelity.py --teacher T.npy --input X.npy --labels y.npy --fit-rows 10000
 
 Every method is fitted on the same rows and judged on the same others. The rival losses have the
-distiller's linear student, closed-form start and number of steps, and batches with as many rows
-as it draws references, all pairs of which they compare. Each has the best of three learning
-rates, chosen on the rows of the fit that the distiller holds out too; its seconds include that
-choice. A method that has no ± draws nothing at random.
+distiller's student, closed-form start and number of steps, and batches with as many rows as it
+draws references, all pairs of which they compare. Each has the best of three learning rates,
+chosen on the rows of the fit that the distiller holds out too, and is then fitted to all rows; its
+seconds include that choice. A method that has no ± draws nothing at random.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def _compare(case, n_components, options):
         if not method.suits(case.compression):
             continue
         if name == "umap" and importlib.util.find_spec("umap") is None:
-            _say("UMAP is left out: it needs the package umap-learn")
+            _say("UMAP is left out: it needs the package umap-learn (pip install '.[umap]')")
             continue
         seeds = range(options.seeds if method.seeded else 1)
         task = partial(Task, case.fit, case.compression, case.metric, n_components)

@@ -27,19 +27,17 @@ from skperco._validation import (
 )
 from skperco.dissimilarity import check_metric
 from skperco.fitting import Fit, Plan
-from skperco.judging import Judge, farthest
 from skperco.metrics import perception_coherence_score
 from skperco.samples import Samples
 from skperco.starts import teacher_coordinates
 from skperco.students import embed
-from skperco.teacher import dissimilarity_table
 from skperco.training import Settings
+from skperco.trials import FRACTIONS, Decision, decide
 
 _DEFAULT_COMPONENTS = 64
 _MOST_HELD_OUT = 1000
 # Fewer rows cannot tell a better student from a worse one.
 _LEAST_HELD_OUT = 20
-_FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _ROUNDS = 10
 
 
@@ -81,7 +79,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         references. At most a tenth of the rows is used.
     learning_rate_init : float, default=0.1
         Size of the first steps, relative to the size of the parameters; it decays to 0.
-    max_iter : int, default=120
+    max_iter : int, default=150
         Number of steps. 0 keeps the closed form.
     early_stopping : bool, default=True
         Whether to hold out rows from a first fit, which decide how far the student goes from
@@ -133,8 +131,8 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     :math:`L_\text{near}` is one minus the correlation of the student's dissimilarities with
     the logarithm of the teacher's ranks over references from the anchor's neighbourhood. The
     logarithms make the balance independent of the losses' scales. With p the `rank_power`,
-    :math:`w = 1.8\,(-\log L_0)^{3/2}\, p / (1 - p)`, where :math:`L_0` is the near loss of the
-    closed form (four times as much for a transfer): the better the start keeps neighbours, the
+    :math:`w = 1.8\,(-\log L_0)^{1.4}\, p / (1 - p)`, where :math:`L_0` is the near loss of the
+    closed form (six times as much for a transfer): the better the start keeps neighbours, the
     more the far loss weighs. The numbers were measured on text.
 
     Under a metric of angles, a linear student that compresses its own teacher is not quite
@@ -196,7 +194,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         n_references=512,
         n_neighbors=100,
         learning_rate_init=0.1,
-        max_iter=120,
+        max_iter=150,
         early_stopping=True,
         validation_fraction=0.1,
         random_state=None,
@@ -251,9 +249,9 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         samples = self._check_fit_input(X, y, teacher_embeddings, sample_weight, random_state)
         fitted, held_out = self._split(samples, random_state)
         plan = self._plan(fitted, device)
-        trial_state, state = (RandomState(random_state.randint(2**31)) for _ in range(2))
-        alpha = self._decide(fitted, held_out, plan, trial_state)
-        fit = Fit(samples, plan, state, alpha=alpha)
+        trial_seed, seed = random_state.randint(2**31, size=2)
+        decision = self._decide(fitted, held_out, plan, trial_seed)
+        fit = Fit(samples, decision.plan, RandomState(seed), alpha=decision.alpha)
         if self.fraction_ > 0:
             fit.refine()
         fit.blend(self.fraction_)
@@ -325,27 +323,18 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             report=self._report,
         )
 
-    def _decide(self, fitted, held_out, plan, random_state):
-        """Let held-out samples judge a fit without them.
-
-        Sets how far the student is to go, and returns the strength of a transfer's regression.
-        """
+    def _decide(self, fitted, held_out, plan, seed):
+        """A Decision, and what users may know of it."""
+        decision = Decision(plan, None, [])
+        if held_out.n_rows and (self.max_iter > 0 or fitted.teacher is not None):
+            decision = decide(fitted, held_out, plan, seed)
+        self.fraction_ = decision.fraction if self.early_stopping or self.max_iter == 0 else 1.0
         self.validation_scores_ = self.validation_fractions_ = None
-        self.fraction_ = 0.0 if self.early_stopping or self.max_iter == 0 else 1.0
-        if not held_out.n_rows or (self.max_iter == 0 and fitted.teacher is None):
-            return None
-        table = dissimilarity_table(held_out.representation, held_out.teacher_metric)
-        judge = Judge(table, self.metric, held_out.weight)
-        trial = Fit(
-            fitted,
-            plan,
-            random_state,
-            worth=lambda start: judge(start(held_out.X)).worth(self.rank_power),
-        )
-        trial.refine()
-        if trial.losses:
-            self.fraction_ = self._farthest(trial, lambda: judge(trial.embed(held_out.X)))
-        return trial.alpha
+        if decision.judgements:
+            self.validation_fractions_ = list(FRACTIONS)
+            self.validation_scores_ = [judged.coherence for judged in decision.judgements]
+            self._report_decision(decision)
+        return decision
 
     def _count_components(self, fitted):
         n_rows, n_features = fitted.X.shape
@@ -363,22 +352,13 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         return self.n_components
 
-    def _farthest(self, trial, judge):
-        """How far from the closed form (0) to the refined student (1) held-out samples approve."""
-        judgements = []
-        for fraction in _FRACTIONS:
-            trial.blend(fraction)
-            judgements.append(judge())
-        chosen = farthest(judgements, self.rank_power)
-        self.validation_fractions_ = list(_FRACTIONS)
-        self.validation_scores_ = [judged.coherence for judged in judgements]
+    def _report_decision(self, decision):
         if self.verbose:
-            first, last = judgements[0], judgements[chosen]
+            first, last = decision.judgements[0], decision.judgements[decision.chosen]
             print(
                 f"[CoherenceDistiller] held-out rows: coherence {first.coherence:.4f} -> "
                 f"{last.coherence:.4f}, recall {first.recall:.4f} -> {last.recall:.4f}"
             )
-        return _FRACTIONS[chosen]
 
     def _report(self, step, loss):
         if self.verbose and step % max(1, self.max_iter // _ROUNDS) == 0:

@@ -9,7 +9,7 @@ from skperco.concordance import concordance
 from skperco.dissimilarity import pairwise_dissimilarity, without_diagonal
 from skperco.metrics import neighbor_shares
 
-_NEIGHBORS = 3
+_NEIGHBORS = 1
 _ERRORS = 2.0
 
 

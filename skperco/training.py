@@ -15,7 +15,7 @@ from skperco.dissimilarity import (
 from skperco.losses import rank_correlation_loss, rank_loss
 from skperco.ranking import percentile_rank
 
-_FAR_POWER = 1.5
+_FAR_POWER = 1.4
 # The far loss takes the first so many anchors of a step: sorts are dear, and what random
 # references teach hardly differs from anchor to anchor.
 _FAR_ANCHORS = 256

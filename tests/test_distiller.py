@@ -137,7 +137,7 @@ def test_no_steps_keep_the_closed_form(rows, student):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("kind", ["compression", "transfer"])
 def test_a_fraction_of_zero_is_the_closed_form(rows, new_rows, student, metric, kind, monkeypatch):
-    monkeypatch.setattr("skperco.distiller._FRACTIONS", (0.0,))
+    monkeypatch.setattr("skperco.trials.FRACTIONS", (0.0,))
     teacher = None if kind == "compression" else new_rows[:300]
     refined, kept = (
         small(student=student, metric=metric, max_iter=max_iter).fit(rows, teacher)

@@ -5,13 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import StandardScaler
 
 from skperco.datasets import load_wordnet_glosses
 
 _GLOSSES_TO_FIT = 3500
 _DIGITS_TO_FIT = 1200
+_TUMOURS_TO_FIT = 400
 
 
 class Rows(NamedTuple):
@@ -51,6 +53,15 @@ def _digits():
     return _compression("digits", "euclidean", images, labels[order], _DIGITS_TO_FIT)
 
 
+def _tumours():
+    """A table: measurements of tumours, every column of the fit rows of unit variance."""
+    table, labels = load_breast_cancer(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(table))
+    scaler = StandardScaler().fit(table[order[:_TUMOURS_TO_FIT]])
+    rows = scaler.transform(table[order]).astype(np.float32)
+    return _compression("tumours", "euclidean", rows, labels[order], _TUMOURS_TO_FIT)
+
+
 def _glosses_tfidf():
     glosses = load_wordnet_glosses()
     vectorizer = TfidfVectorizer(
@@ -61,7 +72,12 @@ def _glosses_tfidf():
     return Case("glosses-tfidf", "cosine", fit, judged, compression=False)
 
 
-CASES = {"glosses": _glosses, "digits": _digits, "glosses-tfidf": _glosses_tfidf}
+CASES = {
+    "glosses": _glosses,
+    "digits": _digits,
+    "tumours": _tumours,
+    "glosses-tfidf": _glosses_tfidf,
+}
 
 
 def case_from_files(teacher, X=None, labels=None, *, n_fit, metric):

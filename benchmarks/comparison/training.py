@@ -23,14 +23,14 @@ class ClosedForm(CoherenceDistiller):
         self.fitted_, self.held_out_ = super()._split(samples, random_state)
         return self.fitted_, self.held_out_
 
-    def _decide(self, fitted, held_out, plan, random_state):
-        self.plan_ = plan
-        self.alpha_ = super()._decide(fitted, held_out, plan, random_state)
-        return self.alpha_
+    def _decide(self, *args):
+        self.decision_ = super()._decide(*args)
+        return self.decision_
 
     def start_on(self, samples):
         """A Fit to the samples, before its first step."""
-        return Fit(samples, self.plan_, np.random.RandomState(0), alpha=self.alpha_)
+        state = np.random.RandomState(0)
+        return Fit(samples, self.decision_.plan, state, alpha=self.decision_.alpha)
 
 
 class Schedule(NamedTuple):

@@ -1,0 +1,72 @@
+"""Is the default anywhere worse than the best closed form of as many dimensions?
+
+    python benchmarks/everywhere.py
+
+Text, images and a table; their own embeddings and another input; several metrics and numbers of
+dimensions. For every setting: the default's figures, and by how much they differ from those of
+the best of PCA, TruncatedSVD, and ridge regression with its leading directions, each figure from
+whichever of them is best at it.
+"""
+
+import sys
+
+from comparison.cases import load_case
+from comparison.judging import COHERENCE, RECALL, judge
+from comparison.methods import DEFAULT, METHODS, Task
+
+from skperco import CoherenceDistiller
+
+_CLOSED_FORMS = ("pca", "svd", "ridge-svd")
+_SETTINGS = {
+    ("glosses", "cosine"): (8, 16, 32, 64, 128),
+    ("glosses", "euclidean"): (16, 64),
+    ("glosses", "manhattan"): (32,),
+    ("digits", "euclidean"): (4, 8, 16, 32),
+    ("digits", "cosine"): (8, 16),
+    ("digits", "manhattan"): (8,),
+    ("tumours", "euclidean"): (2, 5, 10),
+    ("tumours", "cosine"): (5,),
+    ("glosses-tfidf", "cosine"): (16, 32, 64),
+    ("glosses-tfidf", "euclidean"): (32,),
+}
+_STEPS = CoherenceDistiller().max_iter
+
+
+def main():
+    print("| data | metric | dimensions | coherence | | recall@10 | |")
+    print("|---|---|---:|---:|---:|---:|---:|")
+    lowest = dict.fromkeys((COHERENCE, RECALL), float("inf"))
+    for (name, metric), dimensions in _SETTINGS.items():
+        case = load_case(name)._replace(metric=metric)
+        for n_components in dimensions:
+            print(f"{name} {metric} {n_components}", file=sys.stderr, flush=True)
+            ours, theirs = _figures(case, n_components)
+            cells = []
+            for figure in lowest:
+                margin = ours[figure] - theirs[figure]
+                lowest[figure] = min(lowest[figure], margin)
+                cells.append(f"{ours[figure]:.4f} | {margin:+.4f}")
+            print(f"| {name} | {metric} | {n_components} | {' | '.join(cells)} |", flush=True)
+    shown = ", ".join(f"{figure} {margin:+.4f}" for figure, margin in lowest.items())
+    print(f"\nLowest margins over the best closed form: {shown}.")
+
+
+def _figures(case, n_components):
+    """The default's figures, and the best that any closed form has."""
+    case = _unlabelled(case)
+    task = Task(case.fit, case.compression, case.metric, n_components, seed=0, steps=_STEPS)
+    figures = {
+        name: judge(case, METHODS[name].fit(task))
+        for name in (*_CLOSED_FORMS, DEFAULT)
+        if METHODS[name].suits(case.compression)
+    }
+    ours = figures.pop(DEFAULT)
+    return ours, {name: max(one[name] for one in figures.values()) for name in ours}
+
+
+def _unlabelled(case):
+    return case._replace(fit=case.fit._replace(labels=None))
+
+
+if __name__ == "__main__":
+    main()

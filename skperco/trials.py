@@ -1,0 +1,88 @@
+"""Trials: fits without the held-out samples, which judge them and so decide about the last fit."""
+
+from typing import NamedTuple
+
+from numpy.random import RandomState
+
+from skperco.fitting import Fit, Plan
+from skperco.judging import Judge, Judgement, farthest
+from skperco.teacher import dissimilarity_table
+
+FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+# A trial that may not go farther than this is repeated with so many times the far weight.
+_SHORT = 0.5
+_FIRMER = 2.5
+
+
+class Decision(NamedTuple):
+    """What held-out samples decide about the fit to all.
+
+    Attributes
+    ----------
+    plan : Plan
+    alpha : float or None
+        Strength of the ridge regression of a transfer.
+    judgements : list of Judgement
+        Of the students at `FRACTIONS`; empty if there was no refinement.
+    """
+
+    plan: Plan
+    alpha: float | None
+    judgements: list[Judgement]
+
+    @property
+    def chosen(self):
+        """Number of the fraction to take."""
+        return farthest(self.judgements, self.plan.settings.rank_power)
+
+    @property
+    def fraction(self):
+        """How far to go from the closed form (0) to the refined student (1)."""
+        return FRACTIONS[self.chosen] if self.judgements else 0.0
+
+    @property
+    def worth(self):
+        """Of the student that was chosen."""
+        return self.judgements[self.chosen].worth(self.plan.settings.rank_power)
+
+
+def decide(fitted, held_out, plan, seed):
+    """Fit without the held-out samples, and ask them.
+
+    Parameters
+    ----------
+    fitted, held_out : Samples
+    plan : Plan
+    seed : int
+
+    Returns
+    -------
+    decision : Decision
+    """
+    table = dissimilarity_table(held_out.representation, held_out.teacher_metric)
+    judge = Judge(table, plan.settings.metric, held_out.weight)
+    decision = _try(plan, fitted, held_out, judge, seed)
+    if decision.judgements and decision.fraction <= _SHORT and _has_two_losses(plan.settings):
+        settings = plan.settings._replace(far_weight=_FIRMER * plan.settings.far_weight)
+        firmer = plan._replace(settings=settings)
+        again = _try(firmer, fitted, held_out, judge, seed, alpha=decision.alpha)
+        decision = max(decision, again, key=lambda decision: decision.worth)
+    return decision
+
+
+def _has_two_losses(settings):
+    """Whether coherence stops a trial, and a larger weight of the far loss may help."""
+    return 0.5 <= settings.rank_power < 1
+
+
+def _try(plan, fitted, held_out, judge, seed, alpha=None):
+    def worth(start):
+        return judge(start(held_out.X)).worth(plan.settings.rank_power)
+
+    fit = Fit(fitted, plan, RandomState(seed), alpha=alpha, worth=worth)
+    fit.refine()
+    judgements = []
+    for fraction in FRACTIONS if fit.losses else ():
+        fit.blend(fraction)
+        judgements.append(judge(fit.embed(held_out.X)))
+    return Decision(plan, fit.alpha, judgements)

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+import torch
+from numpy.random import RandomState
+
+from skperco.datasets import load_wordnet_glosses
+from skperco.fitting import Fit, Plan
+from skperco.judging import Judgement
+from skperco.samples import Samples
+from skperco.starts import teacher_coordinates
+from skperco.students import LinearStudent, MLPStudent, ProjectionStudent
+from skperco.training import Settings
+from skperco.trials import FRACTIONS, Decision, decide
+
+N_ROWS = 200
+
+
+@pytest.fixture(scope="module")
+def embeddings():
+    return load_wordnet_glosses().data
+
+
+def plan(student="linear", report=lambda *_: None, **settings):
+    settings = {
+        "metric": "cosine",
+        "rank_power": 0.5,
+        "batch_size": 64,
+        "n_references": 64,
+        "n_neighbors": 20,
+        "learning_rate_init": 0.1,
+        "max_iter": 6,
+    } | settings
+    return Plan(8, student, (16,), Settings(**settings), torch.device("cpu"), report)
+
+
+def compression(rows):
+    return Samples(rows, np.ones(len(rows)), None, "cosine")
+
+
+def transfer(rows):
+    X = rows[:, ::2].copy()
+    targets = teacher_coordinates(rows, "cosine", RandomState(0))
+    return Samples(X, np.ones(len(rows)), rows, "cosine", targets)
+
+
+SAMPLES = pytest.mark.parametrize("kind", [compression, transfer])
+
+
+@SAMPLES
+@pytest.mark.parametrize("student", ["linear", "mlp"])
+def test_a_blend_goes_from_the_closed_form_to_the_refined_student(embeddings, kind, student):
+    samples = kind(embeddings[:N_ROWS])
+    fit = Fit(samples, plan(student), RandomState(0))
+    closed_form = fit.embed(samples.X)
+    fit.blend(0.7)
+    np.testing.assert_array_equal(fit.embed(samples.X), closed_form)
+    fit.refine()
+    refined = fit.embed(samples.X)
+    fit.blend(0.0)
+    np.testing.assert_array_equal(fit.embed(samples.X), closed_form)
+    fit.blend(1.0)
+    np.testing.assert_array_equal(fit.embed(samples.X), refined)
+    assert np.abs(refined - closed_form).max() > 1e-3
+
+
+def test_students_are_of_the_kind_that_suits_their_input(embeddings):
+    rows = embeddings[:N_ROWS]
+    kinds = {
+        ProjectionStudent: (compression(rows), plan()),
+        LinearStudent: (compression(rows), plan(metric="euclidean")),
+        MLPStudent: (compression(rows), plan("mlp")),
+    }
+    for expected, given in kinds.items():
+        assert type(Fit(*given, RandomState(0)).student) is expected
+    assert type(Fit(transfer(rows), plan(), RandomState(0)).student) is LinearStudent
+
+
+@SAMPLES
+def test_the_steps_see_a_random_part_of_many_rows(embeddings, kind, monkeypatch):
+    monkeypatch.setattr("skperco.fitting._REFINED_ROWS", 50)
+    samples, taken = kind(embeddings[:N_ROWS]), []
+    original = Samples.take
+    monkeypatch.setattr(
+        Samples, "take", lambda self, rows: taken.append(rows) or original(self, rows)
+    )
+    Fit(samples, plan(), RandomState(0)).refine()
+    assert len(taken[0]) == len(set(taken[0])) == 50
+    assert max(taken[0]) >= 100
+
+
+def test_progress_is_reported_step_by_step(embeddings):
+    steps = []
+    fit = Fit(
+        compression(embeddings[:N_ROWS]),
+        plan(report=lambda step, loss: steps.append((step, float(loss)))),
+        RandomState(0),
+    )
+    fit.refine()
+    assert [step for step, _ in steps] == [1, 2, 3, 4, 5, 6]
+    assert [loss for _, loss in steps] == pytest.approx(fit.losses)
+
+
+@pytest.mark.parametrize(("n_rows", "max_iter"), [(N_ROWS, 0), (2, 5)])
+def test_without_steps_or_rows_there_is_only_the_closed_form(embeddings, n_rows, max_iter):
+    samples = compression(embeddings[:n_rows])
+    fit = Fit(samples, plan(max_iter=max_iter)._replace(n_components=2), RandomState(0))
+    before = fit.embed(samples.X)
+    fit.refine()
+    fit.blend(1.0)
+    assert fit.losses == []
+    np.testing.assert_array_equal(fit.embed(samples.X), before)
+
+
+# Trials
+
+
+def judged(coherences, recall=0.5):
+    return [Judgement(np.full(5, one), np.full(5, recall), np.ones(5)) for one in coherences]
+
+
+def test_a_decision_goes_to_the_fraction_that_is_farthest():
+    falling = [0.5] * 4 + [0.4] * (len(FRACTIONS) - 4)
+    decision = Decision(plan(), None, judged(falling))
+    assert decision.chosen == 3
+    assert decision.fraction == FRACTIONS[3]
+    assert decision.worth == pytest.approx(0.5)
+    assert Decision(plan(), None, []).fraction == 0
+
+
+def decided(monkeypatch, *trials, rank_power=0.5):
+    """The decision, and the plans tried, if trials came out like that one after another."""
+    tried = []
+
+    def attempt(given, *_, **__):
+        tried.append(given)
+        return Decision(given, 0.1, trials[len(tried) - 1])
+
+    monkeypatch.setattr("skperco.trials._try", attempt)
+    held_out = compression(np.eye(4, dtype=np.float32))
+    return decide(None, held_out, plan(rank_power=rank_power), 0), tried
+
+
+SHORT = judged([0.5] * 3 + [0.4] * (len(FRACTIONS) - 3))
+LONG = judged([0.5] * len(FRACTIONS))
+
+
+def test_a_trial_that_comes_far_is_the_only_one(monkeypatch):
+    decision, tried = decided(monkeypatch, LONG)
+    assert len(tried) == 1
+    assert decision.fraction == 1
+
+
+@pytest.mark.parametrize(("recall", "taken"), [(0.6, 1), (0.4, 0)])
+def test_a_trial_that_stops_early_is_repeated_and_the_better_one_taken(recall, taken, monkeypatch):
+    decision, tried = decided(monkeypatch, SHORT, judged([0.5] * len(FRACTIONS), recall))
+    assert len(tried) == 2
+    assert tried[1].settings.far_weight > 2 * tried[0].settings.far_weight
+    assert decision.plan is tried[taken]
+
+
+@pytest.mark.parametrize("rank_power", [0.0, 0.3, 1.0])
+def test_where_coherence_is_not_weighed_against_recall_one_trial_is_enough(rank_power, monkeypatch):
+    assert len(decided(monkeypatch, SHORT, LONG, rank_power=rank_power)[1]) == 1
+
+
+def test_held_out_rows_have_no_part_in_a_trial(embeddings):
+    fitted, held_out = (compression(rows) for rows in (embeddings[:N_ROWS], embeddings[300:340]))
+    decision = decide(fitted, held_out, plan(), 0)
+    others = held_out._replace(X=np.ascontiguousarray(held_out.X[::-1]))
+    mirrored = decide(fitted, others, plan(), 0)
+    assert len(decision.judgements) == len(FRACTIONS)
+    for one, other in zip(decision.judgements, mirrored.judgements, strict=True):
+        np.testing.assert_allclose(one.coherences, other.coherences[::-1], atol=1e-3)
