@@ -23,7 +23,7 @@ _LEAST_ROWS = 3
 # Against overfitting, a step of a transfer hides a share of the features, and is shorter; and
 # the order of all, which few features tell, weighs more.
 _TRANSFER_DROPOUT = 0.15
-_TRANSFER_RATE = 0.4
+_TRANSFER_RATE = 0.3
 _TRANSFER_FAR_WEIGHT = 6.0
 
 

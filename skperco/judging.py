@@ -9,8 +9,10 @@ from skperco.concordance import concordance
 from skperco.dissimilarity import pairwise_dissimilarity, without_diagonal
 from skperco.metrics import neighbor_shares
 
+# Of some hundred held-out rows, one is as near as ten of as many thousands.
 _NEIGHBORS = 1
-_ERRORS = 2.0
+# Coherence that a student may lose for the neighbours that it gains.
+_TOLERANCE = 5e-4
 
 
 class Judgement(NamedTuple):
@@ -35,14 +37,14 @@ class Judgement(NamedTuple):
         return rank_power * self.coherence + (1 - rank_power) * self.recall
 
     def keeps(self, other, rank_power):
-        """Whether it loses nothing of `other` that may not be lost, as far as can be told.
+        """Whether it loses nothing of `other` that may not be lost.
 
-        From 0.5 to 1 the coherence must be kept, from 0 to 0.5 the recall: neither may fall by
-        more than two standard errors of the change.
+        From 0.5 to 1 the coherence must be kept, but for the third digit; from 0 to 0.5 the
+        recall must not fall by more than its standard error, which is wide.
         """
-        coherence = rank_power < 0.5 or self._holds(self.coherences - other.coherences)
-        recall = rank_power > 0.5 or self._holds(self.recalls - other.recalls)
-        return coherence and recall
+        change = self.recalls - other.recalls
+        recall = rank_power > 0.5 or self._mean(change) >= -_standard_error(change)
+        return recall and (rank_power < 0.5 or self._keeps_coherence(other))
 
     def matches(self, other, rank_power):
         """Whether its worth is that of `other`, or less by no more than a standard error."""
@@ -50,8 +52,8 @@ class Judgement(NamedTuple):
         change = change + (1 - rank_power) * (self.recalls - other.recalls)
         return self._mean(change) >= -_standard_error(change)
 
-    def _holds(self, change):
-        return self._mean(change) >= -_ERRORS * _standard_error(change)
+    def _keeps_coherence(self, other):
+        return self._mean(self.coherences - other.coherences) >= -_TOLERANCE
 
     def _mean(self, values):
         known = ~np.isnan(values)

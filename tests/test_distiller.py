@@ -78,7 +78,7 @@ def test_held_out_rows_stop_steps_that_are_too_long(rows, student):
         chosen = distiller.validation_fractions_.index(distiller.fraction_)
         scores = distiller.validation_scores_
         assert scores[-1] < scores[0] - 0.05
-        assert scores[chosen] > scores[0] - 0.01
+        assert scores[chosen] >= scores[0] - 0.0005
 
 
 def test_the_sparse_words_of_new_texts_are_placed_as_the_teacher_would(glosses, texts):
