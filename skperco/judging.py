@@ -40,10 +40,10 @@ class Judgement(NamedTuple):
         """Whether it loses nothing of `other` that may not be lost.
 
         From 0.5 to 1 the coherence must be kept, but for the third digit; from 0 to 0.5 the
-        recall must not fall by more than its standard error, which is wide.
+        recall must not fall by more than two standard errors, which are wide.
         """
         change = self.recalls - other.recalls
-        recall = rank_power > 0.5 or self._mean(change) >= -_standard_error(change)
+        recall = rank_power > 0.5 or self._mean(change) >= -2 * _standard_error(change)
         return recall and (rank_power < 0.5 or self._keeps_coherence(other))
 
     def matches(self, other, rank_power):

@@ -40,11 +40,6 @@ class Decision(NamedTuple):
         """How far to go from the closed form (0) to the refined student (1)."""
         return FRACTIONS[self.chosen] if self.judgements else 0.0
 
-    @property
-    def worth(self):
-        """Of the student that was chosen."""
-        return self.judgements[self.chosen].worth(self.plan.settings.rank_power)
-
 
 def decide(fitted, held_out, plan, seed):
     """Fit without the held-out samples, and ask them.
@@ -66,7 +61,7 @@ def decide(fitted, held_out, plan, seed):
         settings = plan.settings._replace(far_weight=_FIRMER * plan.settings.far_weight)
         firmer = plan._replace(settings=settings)
         again = _try(firmer, fitted, held_out, judge, seed, alpha=decision.alpha)
-        decision = max(decision, again, key=lambda decision: decision.worth)
+        decision = max(decision, again, key=lambda decision: decision.fraction)
     return decision
 
 

@@ -77,7 +77,7 @@ def test_held_out_rows_stop_steps_that_are_too_long(rows, student):
         distiller = small(student=student, learning_rate_init=100.0, random_state=seed).fit(rows)
         chosen = distiller.validation_fractions_.index(distiller.fraction_)
         scores = distiller.validation_scores_
-        assert scores[-1] < scores[0] - 0.05
+        assert scores[-1] < scores[0] - 0.03
         assert scores[chosen] >= scores[0] - 0.0005
 
 
