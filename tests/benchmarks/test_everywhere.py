@@ -1,0 +1,30 @@
+"""The benchmark runs, and its margins are what they are said to be."""
+
+import everywhere
+import pytest
+from comparison.judging import COHERENCE, RECALL
+
+
+def test_the_margins_are_over_the_best_of_each_figure(monkeypatch, capsys):
+    figures = {
+        "pca": {COHERENCE: 0.7, RECALL: 0.5},
+        "svd": {COHERENCE: 0.8, RECALL: 0.4},
+        "distiller": {COHERENCE: 0.81, RECALL: 0.48},
+    }
+    monkeypatch.setattr(everywhere, "_SETTINGS", {("tumours", "euclidean"): (2,)})
+    monkeypatch.setattr(everywhere, "judge", lambda case, embed: figures[embed])
+    for name in figures:
+        method = everywhere.METHODS[name]._replace(fit=lambda task, name=name: name)
+        monkeypatch.setitem(everywhere.METHODS, name, method)
+    everywhere.main()
+    out = capsys.readouterr().out
+    assert "| tumours | euclidean | 2 | 0.8100 | +0.0100 | 0.4800 | -0.0200 |" in out
+    assert out.strip().endswith("coherence +0.0100, recall@10 -0.0200.")
+
+
+@pytest.mark.parametrize(("name", "metric"), [("tumours", "euclidean"), ("digits", "cosine")])
+def test_a_setting_runs(name, metric, monkeypatch, capsys):
+    monkeypatch.setattr(everywhere, "_SETTINGS", {(name, metric): (2,)})
+    monkeypatch.setattr(everywhere, "_STEPS", 2)
+    everywhere.main()
+    assert f"| {name} | {metric} | 2 |" in capsys.readouterr().out
