@@ -37,7 +37,7 @@ def main():
     print("|---|---|---:|---:|---:|---:|---:|")
     lowest = dict.fromkeys((COHERENCE, RECALL), float("inf"))
     for (name, metric), dimensions in _SETTINGS.items():
-        case = load_case(name)._replace(metric=metric)
+        case = _unlabelled(load_case(name))._replace(metric=metric)
         for n_components in dimensions:
             print(f"{name} {metric} {n_components}", file=sys.stderr, flush=True)
             ours, theirs = _figures(case, n_components)
@@ -53,7 +53,6 @@ def main():
 
 def _figures(case, n_components):
     """The default's figures, and the best that any closed form has."""
-    case = _unlabelled(case)
     task = Task(case.fit, case.compression, case.metric, n_components, seed=0, steps=_STEPS)
     figures = {
         name: judge(case, METHODS[name].fit(task))
@@ -65,6 +64,7 @@ def _figures(case, n_components):
 
 
 def _unlabelled(case):
+    """The case without the labels, which nothing here looks at."""
     return case._replace(fit=case.fit._replace(labels=None))
 
 

@@ -153,9 +153,10 @@ def row_centered(rows):
 
 
 def without_diagonal(table):
-    """Drop from every row of a square table the entry at which a row meets itself."""
+    """Drop what a row says of itself: (n, n, ...) to (n, n - 1, ...)."""
     n = len(table)
-    return table.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
+    others = table.flatten(0, 1)[1:].unflatten(0, (n - 1, n + 1))[:, :-1]
+    return others.reshape(n, n - 1, *table.shape[2:])
 
 
 def _cosine(anchors, references):

@@ -298,7 +298,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _split(self, samples, random_state):
         """Samples to fit and samples to hold out."""
-        rows = random_state.permutation(len(samples.weight))
+        rows = random_state.permutation(samples.n_rows)
         n_held_out = min(int(self.validation_fraction * len(rows)), _MOST_HELD_OUT)
         if not self.early_stopping or n_held_out < _LEAST_HELD_OUT:
             n_held_out = 0

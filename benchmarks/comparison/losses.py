@@ -7,6 +7,8 @@ widths, and returns a tensor of shape (). It is 0 for a student that equals its 
 import torch
 from torch.nn import functional
 
+from skperco.dissimilarity import without_diagonal
+
 _TEMPERATURE = 0.04
 _NEAREST = 10
 # Two rows that coincide have no direction from one to the other.
@@ -24,7 +26,7 @@ def rkd_distance(student, teacher):
 
 
 def _relative_distances(rows):
-    distances = _others(torch.cdist(rows, rows))
+    distances = without_diagonal(torch.cdist(rows, rows))
     return distances / distances.mean()
 
 
@@ -41,9 +43,9 @@ def rkd_angle(student, teacher):
 def _angles(rows):
     """Cosines of the angles at each row, between the ways to any two others."""
     ways = rows - rows[:, None]
-    ways = functional.normalize(_others(ways), dim=2, eps=_SHORTEST)
+    ways = functional.normalize(without_diagonal(ways), dim=2, eps=_SHORTEST)
     cosines = ways @ ways.mT
-    return torch.stack([_others(at_one_row) for at_one_row in cosines])
+    return torch.stack([without_diagonal(at_one_row) for at_one_row in cosines])
 
 
 def pkt(student, teacher):
@@ -137,17 +139,7 @@ def cosine_error(prediction, teacher):
 def _cosines(rows):
     """Cosine similarity of each row to the others."""
     directions = functional.normalize(rows, dim=1)
-    return _others(directions @ directions.T)
-
-
-def _others(table):
-    """A square table without its diagonal, (n, n, ...) to (n, n - 1, ...)."""
-    n = len(table)
-    return (
-        table.flatten(0, 1)[1:]
-        .unflatten(0, (n - 1, n + 1))[:, :-1]
-        .reshape(n, n - 1, *table.shape[2:])
-    )
+    return without_diagonal(directions @ directions.T)
 
 
 def _divergence(log_wanted, log_given):
