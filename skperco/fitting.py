@@ -24,7 +24,9 @@ _LEAST_ROWS = 3
 # the order of all, which few features tell, weighs more.
 _TRANSFER_DROPOUT = 0.15
 _TRANSFER_RATE = 0.3
-_TRANSFER_FAR_WEIGHT = 6.0
+_TRANSFER_FAR_WEIGHT = 2.5
+# The last steps of a transfer gain hardly a neighbour, and lose the order of all.
+_TRANSFER_REACH = 0.8
 
 
 class Plan(NamedTuple):
@@ -103,9 +105,10 @@ class Fit:
         self.blend(1.0)
 
     def blend(self, fraction):
-        """Put the student between the closed form (0) and the refined one (1)."""
+        """Put the student between the closed form (0) and the farthest that it may go (1)."""
         if self.refinement is not None:
-            self.refinement.blend(fraction)
+            reach = 1.0 if self.transfer is None else _TRANSFER_REACH
+            self.refinement.blend(reach * fraction)
 
     def embed(self, X):
         """The student's images of rows, an ndarray."""

@@ -9,8 +9,6 @@ from skperco.concordance import concordance
 from skperco.dissimilarity import pairwise_dissimilarity, without_diagonal
 from skperco.metrics import neighbor_shares
 
-# Of some hundred held-out rows, one is as near as ten of as many thousands.
-_NEIGHBORS = 1
 # Coherence that a student may lose for the neighbours that it gains.
 _TOLERANCE = 5e-4
 
@@ -100,15 +98,17 @@ class Judge:
     metric : str or callable
         The student's.
     sample_weight : ndarray of shape (n_rows,)
+    n_neighbors : int
+        How many nearest rows the recall looks at; all others if they are fewer.
     """
 
-    def __init__(self, table, metric, sample_weight):
+    def __init__(self, table, metric, sample_weight, n_neighbors):
         self.table = without_diagonal(table)
         self.metric = metric
         self.sample_weight = sample_weight
         weights = torch.from_numpy(sample_weight)
         self.reference_weight = without_diagonal(weights.expand(table.shape))
-        self.n_neighbors = min(_NEIGHBORS, len(table) - 1)
+        self.n_neighbors = min(n_neighbors, len(table) - 1)
         self.neighbors = neighbor_shares(self.table, self.n_neighbors)
 
     def __call__(self, images):

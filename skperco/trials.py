@@ -9,6 +9,10 @@ from skperco.judging import Judge, Judgement, farthest
 from skperco.teacher import dissimilarity_table
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+# Of some hundred held-out rows, one is as near as ten of as many thousands; but it is noise that
+# chooses between two ridge regressions by it, which differ in far more than what is near.
+_NEIGHBORS = 1
+_NEIGHBORS_OF_RIDGE = 10
 # A trial that may not go farther than this is repeated with so many times the far weight.
 _SHORT = 0.5
 _FIRMER = 2.5
@@ -55,13 +59,21 @@ def decide(fitted, held_out, plan, seed):
     decision : Decision
     """
     table = dissimilarity_table(held_out.representation, held_out.teacher_metric)
-    judge = Judge(table, plan.settings.metric, held_out.weight)
-    decision = _try(plan, fitted, held_out, judge, seed)
+    judge, ridge_judge = (
+        Judge(table, plan.settings.metric, held_out.weight, n_neighbors)
+        for n_neighbors in (_NEIGHBORS, _NEIGHBORS_OF_RIDGE)
+    )
+
+    def worth(start):
+        return ridge_judge(start(held_out.X)).worth(plan.settings.rank_power)
+
+    fit = Fit(fitted, plan, RandomState(seed), worth=worth)
+    decision = _try(fit, held_out.X, judge)
     if decision.judgements and decision.fraction <= _SHORT and _has_two_losses(plan.settings):
         settings = plan.settings._replace(far_weight=_FIRMER * plan.settings.far_weight)
         firmer = plan._replace(settings=settings)
-        again = _try(firmer, fitted, held_out, judge, seed, alpha=decision.alpha)
-        decision = max(decision, again, key=lambda decision: decision.fraction)
+        fit = Fit(fitted, firmer, RandomState(seed), alpha=decision.alpha)
+        decision = max(decision, _try(fit, held_out.X, judge), key=lambda one: one.fraction)
     return decision
 
 
@@ -70,14 +82,10 @@ def _has_two_losses(settings):
     return 0.5 <= settings.rank_power < 1
 
 
-def _try(plan, fitted, held_out, judge, seed, alpha=None):
-    def worth(start):
-        return judge(start(held_out.X)).worth(plan.settings.rank_power)
-
-    fit = Fit(fitted, plan, RandomState(seed), alpha=alpha, worth=worth)
+def _try(fit, X, judge):
     fit.refine()
     judgements = []
     for fraction in FRACTIONS if fit.losses else ():
         fit.blend(fraction)
-        judgements.append(judge(fit.embed(held_out.X)))
-    return Decision(plan, fit.alpha, judgements)
+        judgements.append(judge(fit.embed(X)))
+    return Decision(fit.plan, fit.alpha, judgements)

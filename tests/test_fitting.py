@@ -3,11 +3,12 @@ import pytest
 import torch
 from numpy.random import RandomState
 
+from skperco import neighbor_recall_score, perception_coherence_score
 from skperco.datasets import load_wordnet_glosses
 from skperco.fitting import Fit, Plan
 from skperco.judging import Judgement
 from skperco.samples import Samples
-from skperco.starts import teacher_coordinates
+from skperco.starts import _ALPHAS, _INTERCEPT, ridge, teacher_coordinates
 from skperco.students import LinearStudent, MLPStudent, ProjectionStudent
 from skperco.training import Settings
 from skperco.trials import FRACTIONS, Decision, decide
@@ -61,6 +62,17 @@ def test_a_blend_goes_from_the_closed_form_to_the_refined_student(embeddings, ki
     fit.blend(1.0)
     np.testing.assert_array_equal(fit.embed(samples.X), refined)
     assert np.abs(refined - closed_form).max() > 1e-3
+
+
+@SAMPLES
+def test_a_transfer_goes_only_most_of_the_way(embeddings, kind):
+    samples = kind(embeddings[:N_ROWS])
+    fit = Fit(samples, plan(), RandomState(0))
+    fit.refine()
+    farthest = [value.clone() for value in fit.student.parameters()]
+    fit.refinement.blend(1.0)
+    same = all(map(torch.equal, farthest, fit.student.parameters()))
+    assert same == (kind is compression)
 
 
 def test_students_are_of_the_kind_that_suits_their_input(embeddings):
@@ -130,10 +142,11 @@ def decided(monkeypatch, *trials, rank_power=0.5):
     """The decision, and the plans tried, if trials came out like that one after another."""
     tried = []
 
-    def attempt(given, *_, **__):
+    def attempt(given, *_):
         tried.append(given)
         return Decision(given, 0.1, trials[len(tried) - 1])
 
+    monkeypatch.setattr("skperco.trials.Fit", lambda fitted, given, *_, **__: given)
     monkeypatch.setattr("skperco.trials._try", attempt)
     held_out = compression(np.eye(4, dtype=np.float32))
     return decide(None, held_out, plan(rank_power=rank_power), 0), tried
@@ -160,6 +173,21 @@ def test_a_trial_that_stops_early_is_repeated_and_the_farther_one_taken(again, t
 @pytest.mark.parametrize("rank_power", [0.0, 0.3, 1.0])
 def test_where_coherence_is_not_weighed_against_recall_one_trial_is_enough(rank_power, monkeypatch):
     assert len(decided(monkeypatch, SHORT, LONG, rank_power=rank_power)[1]) == 1
+
+
+@pytest.mark.parametrize("rank_power", [0.0, 0.5, 1.0])
+def test_the_ridge_is_the_best_for_the_held_out_rows_and_ten_neighbors(embeddings, rank_power):
+    fitted, held_out = (transfer(rows) for rows in (embeddings[:N_ROWS], embeddings[300:340]))
+    given = plan(rank_power=rank_power, max_iter=0)
+    targets = fitted.targets @ np.linalg.svd(fitted.targets, full_matrices=False)[2][:64].T
+    starts = ridge(fitted.X, targets, _ALPHAS, intercept=_INTERCEPT, sample_weight=fitted.weight)
+    worths = {
+        alpha: rank_power * perception_coherence_score(held_out.teacher, start(held_out.X))
+        + (1 - rank_power)
+        * neighbor_recall_score(held_out.teacher, start(held_out.X), n_neighbors=10)
+        for alpha, start in zip(_ALPHAS, starts, strict=True)
+    }
+    assert decide(fitted, held_out, given, 0).alpha == max(worths, key=worths.get)
 
 
 def test_held_out_rows_have_no_part_in_a_trial(embeddings):

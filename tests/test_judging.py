@@ -36,7 +36,7 @@ def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted
     teacher, images = embeddings(seed), embeddings(seed + 1, d=2)
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.5, 2, size=30) if weighted else np.ones(30)
-    judged = Judge(dissimilarity_table(teacher, teacher_metric), metric, weights)(images)
+    judged = Judge(dissimilarity_table(teacher, teacher_metric), metric, weights, 1)(images)
     options = {"metric": metric, "teacher_metric": teacher_metric, "sample_weight": weights}
     coherence = perception_coherence_score(teacher, images, **options)
     assert judged.coherence == pytest.approx(coherence, abs=1e-12)
@@ -46,12 +46,12 @@ def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted
 
 def test_the_judge_of_two_rows_sees_one_neighbor():
     rows = embeddings(0, n=2)
-    judged = Judge(dissimilarity_table(rows, "cosine"), "cosine", np.ones(2))(rows)
+    judged = Judge(dissimilarity_table(rows, "cosine"), "cosine", np.ones(2), 1)(rows)
     assert judged.recall == 1
 
 
 def test_a_constant_student_is_at_chance():
-    judged = Judge(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30))(
+    judged = Judge(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30), 1)(
         np.ones((30, 2))
     )
     assert judged.coherence == 0.5

@@ -1,5 +1,6 @@
 """The data: rows to fit on and rows to judge on, as the student and as the teacher see them."""
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,21 +63,23 @@ def _tumours():
     return _compression("tumours", "euclidean", rows, labels[order], _TUMOURS_TO_FIT)
 
 
-def _glosses_tfidf():
+def _glosses_tfidf(name, n_words):
+    """Weighed counts of words, or of runs of up to so many."""
     glosses = load_wordnet_glosses()
     vectorizer = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=(1, 2), min_df=2, dtype=np.float32
+        sublinear_tf=True, ngram_range=(1, n_words), min_df=2, dtype=np.float32
     ).fit(glosses.text[:_GLOSSES_TO_FIT])
     X = sp.csr_array(vectorizer.transform(glosses.text))
     fit, judged = _cut(X, glosses.data, glosses.target, _GLOSSES_TO_FIT)
-    return Case("glosses-tfidf", "cosine", fit, judged, compression=False)
+    return Case(name, "cosine", fit, judged, compression=False)
 
 
 CASES = {
     "glosses": _glosses,
     "digits": _digits,
     "tumours": _tumours,
-    "glosses-tfidf": _glosses_tfidf,
+    "glosses-tfidf": partial(_glosses_tfidf, "glosses-tfidf", 2),
+    "glosses-words": partial(_glosses_tfidf, "glosses-words", 1),
 }
 
 

@@ -80,13 +80,14 @@ def _as_matrix(X):
     return sp.csr_matrix(X) if sp.issparse(X) else X
 
 
-def _ridge(task):
+def _ridge(task, strengths=_RIDGE_STRENGTHS):
     """Regression onto all dimensions of the teacher, its strength by leave-one-out."""
-    return RidgeCV(_RIDGE_STRENGTHS).fit(task.rows.X, task.targets).predict
+    return RidgeCV(strengths).fit(task.rows.X, task.targets).predict
 
 
-def _ridge_directions(task):
-    predict = _ridge(task)
+def ridge_directions(task, strengths=_RIDGE_STRENGTHS):
+    """Leading directions of a ridge regression, its strength by leave-one-out."""
+    predict = _ridge(task, strengths)
     directions = _teacher_directions(task, predict(task.rows.X))
     return lambda X: directions.transform(predict(X))
 
@@ -166,7 +167,7 @@ METHODS = {
     "svd": Method("TruncatedSVD", CLOSED, partial(_projection, TruncatedSVD), seeded=False),
     "ridge": Method("ridge, all dimensions", CLOSED, _ridge, seeded=False, transfer_only=True),
     "ridge-svd": Method(
-        "ridge + leading directions", CLOSED, _ridge_directions, seeded=False, transfer_only=True
+        "ridge + leading directions", CLOSED, ridge_directions, seeded=False, transfer_only=True
     ),
     "mlp": Method("MLPRegressor", LEARNED, _mlp),
     "umap": Method("UMAP", LEARNED, _umap),

@@ -22,9 +22,13 @@ def test_the_margins_are_over_the_best_of_each_figure(monkeypatch, capsys):
     assert out.strip().endswith("coherence +0.0100, recall@10 -0.0200.")
 
 
-@pytest.mark.parametrize(("name", "metric"), [("tumours", "euclidean"), ("digits", "cosine")])
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("tumours", "euclidean"), ("digits", "cosine"), ("glosses-words", "cosine")],
+)
 def test_a_setting_runs(name, metric, monkeypatch, capsys):
     monkeypatch.setattr(everywhere, "_SETTINGS", {(name, metric): (2,)})
     monkeypatch.setattr(everywhere, "_STEPS", 2)
+    monkeypatch.setattr(everywhere, "_RIDGE_STRENGTHS", (1.0,))
     everywhere.main()
     assert f"| {name} | {metric} | 2 |" in capsys.readouterr().out
