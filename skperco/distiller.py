@@ -132,7 +132,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     the logarithm of the teacher's ranks over references from the anchor's neighbourhood. The
     logarithms make the balance independent of the losses' scales. With p the `rank_power`,
     :math:`w = 1.8\,(-\log L_0)^{1.4}\, p / (1 - p)`, where :math:`L_0` is the near loss of the
-    closed form (six times as much for a transfer): the better the start keeps neighbours, the
+    closed form (2.5 times as much for a transfer): the better the start keeps neighbours, the
     more the far loss weighs. The numbers were measured on text.
 
     Under a metric of angles, a linear student that compresses its own teacher is not quite

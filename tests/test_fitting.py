@@ -177,7 +177,7 @@ def test_where_coherence_is_not_weighed_against_recall_one_trial_is_enough(rank_
 
 @pytest.mark.parametrize("rank_power", [0.0, 0.5, 1.0])
 def test_the_ridge_is_the_best_for_the_held_out_rows_and_ten_neighbors(embeddings, rank_power):
-    fitted, held_out = (transfer(rows) for rows in (embeddings[:N_ROWS], embeddings[300:340]))
+    fitted, held_out = (transfer(rows) for rows in (embeddings[:N_ROWS], embeddings[300:400]))
     given = plan(rank_power=rank_power, max_iter=0)
     targets = fitted.targets @ np.linalg.svd(fitted.targets, full_matrices=False)[2][:64].T
     starts = ridge(fitted.X, targets, _ALPHAS, intercept=_INTERCEPT, sample_weight=fitted.weight)
