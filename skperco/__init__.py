@@ -9,12 +9,14 @@ from skperco.metrics import (
     perception_coherence_score,
 )
 from skperco.ranking import percentile_rank, soft_percentile_rank
+from skperco.scoring import PerceptionCoherenceScorer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CoherenceDistiller",
     "PerceptionCoherenceLoss",
+    "PerceptionCoherenceScorer",
     "neighbor_recall_score",
     "pairwise_dissimilarity",
     "percentile_rank",

@@ -9,6 +9,8 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils import check_array
 
+from skperco.sparse import check_sparse_metric
+
 _SMALLEST_PEAK = 1e-15
 _LARGEST_PEAK = 1e15
 
@@ -34,6 +36,24 @@ def check_device(device):
     return device
 
 
+def device_of(X, device):
+    """As :func:`check_device`, but "auto" is where X is, if it is a tensor."""
+    return X.device if device == "auto" and isinstance(X, torch.Tensor) else check_device(device)
+
+
+def as_array(data):
+    """Tensors as arrays, and half precision as single; all else as it is."""
+    if isinstance(data, torch.Tensor):
+        if data.layout != torch.strided:
+            raise TypeError(
+                f"tensors must be dense, got layout {data.layout}: give sparse rows as SciPy's."
+            )
+        data = data.detach().cpu()
+        data = data.float() if data.dtype == torch.bfloat16 else data
+        data = data.numpy()
+    return data.astype(np.float32) if getattr(data, "dtype", None) == np.float16 else data
+
+
 @contextmanager
 def naming(name):
     """Put the name of the argument before messages of scikit-learn that lack it."""
@@ -55,7 +75,7 @@ def check_layer_sizes(hidden_layer_sizes):
         )
 
 
-def check_embeddings(embeddings, name, *, metric="cosine"):
+def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False):
     """Return `embeddings` as a finite 2-D float array, or as a valid precomputed table.
 
     Parameters
@@ -65,15 +85,23 @@ def check_embeddings(embeddings, name, *, metric="cosine"):
     name : str
         What the caller calls this argument.
     metric : str or callable, default="cosine"
+    accept_sparse : bool, default=False
 
     Returns
     -------
     embeddings : ndarray of shape (n_samples, n_features), float32 or float64
+        Or CSR, if the metric can take it and `accept_sparse`.
     """
     with naming(name):
         embeddings = check_array(
-            embeddings, dtype=[np.float64, np.float32], input_name=name, estimator=name
+            as_array(embeddings),
+            accept_sparse="csr" if accept_sparse else False,
+            dtype=[np.float64, np.float32],
+            input_name=name,
+            estimator=name,
         )
+    if sp.issparse(embeddings):
+        check_sparse_metric(metric, name)
     if isinstance(metric, str) and metric == "precomputed":
         _check_table(embeddings, name)
     return embeddings
@@ -139,3 +167,12 @@ def check_count(value, name, *, least, most=None):
         upper = "" if most is None else f" and at most {most}"
         raise ValueError(f"{name} must be at least {least}{upper}, got {value}.")
     return int(value)
+
+
+def given_teacher(y, teacher_embeddings):
+    """The teacher by name, or a two-dimensional y; None if X is its own teacher."""
+    if teacher_embeddings is not None:
+        return teacher_embeddings
+    with naming("y"):
+        n_dimensions = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
+    return None if n_dimensions == 1 else y

@@ -1,6 +1,7 @@
 """CoherenceDistiller: validates, starts in closed form, refines by rank, transforms."""
 
 import numbers
+import warnings
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,25 +13,32 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skperco._validation import (
-    check_device,
+    as_array,
     check_embeddings,
     check_layer_sizes,
     check_magnitude,
     check_same_rows,
     check_sample_weight,
+    device_of,
+    given_teacher,
     naming,
 )
 from skperco.dissimilarity import check_metric
 from skperco.fitting import Fit, Plan
 from skperco.metrics import perception_coherence_score
+from skperco.progress import Progress
 from skperco.samples import Samples
-from skperco.starts import teacher_coordinates
-from skperco.students import embed
+from skperco.sparse import check_sparse_metric
+from skperco.starts import ANGULAR_METRICS
+from skperco.streams import Stream
+from skperco.students import MLPStudent, embed
 from skperco.training import Settings
 from skperco.trials import FRACTIONS, Decision, decide
 
@@ -38,10 +46,13 @@ _DEFAULT_COMPONENTS = 64
 _MOST_HELD_OUT = 1000
 # Fewer rows cannot tell a better student from a worse one.
 _LEAST_HELD_OUT = 20
-_ROUNDS = 10
+# A fit has no more students: those of two trials, and the last one.
+_MOST_STUDENTS = 3
 
 
-class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CoherenceDistiller(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Learn a small embedding that keeps the order of a teacher's dissimilarities.
 
     The student, a linear map or a small MLP, starts as a closed form (the leading singular
@@ -88,6 +99,8 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         the way, whatever that does to rows it has not seen.
     validation_fraction : float, default=0.1
         Share of the rows to hold out, up to 1,000 rows.
+    warm_start : bool, default=False
+        Whether `fit` starts from the student of the last fit in place of the closed form.
     random_state : int, RandomState instance or None, default=None
         Draws held-out rows, anchors and references. With an int, fits on the CPU are the same
         bit for bit.
@@ -114,6 +127,8 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         How far the student goes on that way, in a second fit to all rows.
     n_iter_ : int
         Number of students gone through: the closed form, and one for every step.
+    n_samples_seen_ : int
+        Number of rows of positive weight in the last fit, or in the stream of batches.
     n_features_in_ : int
         Number of features seen during `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -176,6 +191,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         "max_iter": [Interval(numbers.Integral, 0, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "device": [str, torch.device],
         "verbose": ["verbose"],
@@ -197,6 +213,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         max_iter=150,
         early_stopping=True,
         validation_fraction=0.1,
+        warm_start=False,
         random_state=None,
         device="auto",
         verbose=False,
@@ -214,10 +231,12 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.max_iter = max_iter
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Learn the student.
@@ -225,7 +244,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            What the student sees. Sparse input needs a teacher of its own.
+            What the student sees. Sparse input is used as it is, and never made dense.
         y : array-like of shape (n_samples, n_teacher_features) or (n_samples,), default=None
             The teacher's embeddings, if two-dimensional. A one-dimensional `y` is a target for
             a later step of a pipeline, and ignored; X is its own teacher then.
@@ -244,25 +263,112 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             If the rows do not match, a value is not finite, there are fewer than 2 rows of
             positive weight, or there are more components than a closed form can give.
         """
-        device = check_device(self.device)
-        random_state = check_random_state(self.random_state)
-        samples = self._check_fit_input(X, y, teacher_embeddings, sample_weight, random_state)
-        fitted, held_out = self._split(samples, random_state)
-        plan = self._plan(fitted, device)
-        trial_seed, seed = random_state.randint(2**31, size=2)
-        decision = self._decide(fitted, held_out, plan, trial_seed)
-        fit = Fit(samples, decision.plan, RandomState(seed), alpha=decision.alpha)
-        if self.fraction_ > 0:
-            fit.refine()
-        fit.blend(self.fraction_)
-        self.loss_curve_ = fit.losses
-        self.n_iter_ = 1 + len(fit.losses)
-        self.student_ = fit.student.cpu()
-        self.n_components_ = plan.n_components
+        start = self.student_ if self.warm_start and hasattr(self, "student_") else None
+        samples = self._check_fit_input(X, y, teacher_embeddings, sample_weight, start is None)
+        self.student_ = self._learn(samples, device_of(X, self.device), start)
+        self.n_samples_seen_ = samples.n_rows
+        self._stream = None
         return self
 
-    def _check_fit_input(self, X, y, teacher_embeddings, sample_weight, random_state):
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
+        """Learn from one more batch of a stream that does not fit in memory.
+
+        The distiller keeps up to 16,384 rows, of all batches so far each row with the same
+        probability, and is fitted to them again whenever the stream has grown by a tenth:
+        a stream of no more rows teaches what :meth:`fit` would. After a `fit`, the student
+        learns on from where that has led.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y, teacher_embeddings, sample_weight : array-like
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self : CoherenceDistiller
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit` does, or if a batch has other features, or another kind of teacher,
+            than those before.
+        """
+        stream = getattr(self, "_stream", None)
+        learned = hasattr(self, "student_")
+        batch = self._check_fit_input(X, y, teacher_embeddings, sample_weight, not learned)
+        if batch.teacher_metric == "precomputed":
+            raise ValueError("teacher_metric='precomputed' has no table of all batches: use fit.")
+        if stream is None:
+            stream = Stream.begun_by(batch, self.random_state, self.student_ if learned else None)
+        else:
+            stream = stream.followed_by(batch)
+        if stream.has_news:
+            device = device_of(X, self.device)
+            self.student_ = self._learn(stream.samples, device, stream.start)
+            stream = stream._replace(n_learned=stream.n_seen)
+        self._stream = stream
+        self.n_samples_seen_ = stream.n_seen
+        return self
+
+    def _learn(self, samples, device, start):
+        """A student of the samples, from its closed form or from another student."""
+        random_state = check_random_state(self.random_state)
+        samples = samples.with_targets(random_state)
+        fitted, held_out = self._split(samples, random_state)
+        context = self._init_callback_context(max_subtasks=_MOST_STUDENTS)
+        progress = Progress(self, context, samples)
+        plan = self._plan(fitted, start, device, progress)
+        trial_seed, seed = random_state.randint(2**31, size=2)
+        decision = self._decide(fitted, held_out, plan, trial_seed, start)
+        self._report(decision, progress)
+        student = self._last_student(samples, decision, seed, start).cpu()
+        self.n_components_ = plan.n_components
+        progress.end({"student_": student})
+        return student
+
+    def _last_student(self, samples, decision, seed, start):
+        """The student of all samples; or that of the trial, if the user has had enough."""
+        self.loss_curve_, self.n_iter_ = [], 1
+        if decision.interrupted:
+            return _best_so_far(decision.student)
+        try:
+            fit = Fit(samples, decision.plan, RandomState(seed), alpha=decision.alpha, start=start)
+        except KeyboardInterrupt:
+            return _best_so_far(decision.student)
+        if self.fraction_ > 0:
+            fit.refine()
+        self.loss_curve_, self.n_iter_ = fit.losses, 1 + len(fit.losses)
+        if fit.interrupted:
+            return _best_so_far(fit.student if decision.student is None else decision.student)
+        fit.blend(self.fraction_)
+        return fit.student
+
+    def _check_fit_input(self, X, y, teacher_embeddings, sample_weight, reset):
         """Samples of positive weight."""
+        teacher_metric = self._check_metrics()
+        if self.student == "mlp":
+            check_layer_sizes(self.hidden_layer_sizes)
+        X = self._check_rows(X, reset=reset, ensure_min_samples=2)
+        check_magnitude(X, "X")
+        weight = check_sample_weight(sample_weight, X.shape[0])
+        if np.count_nonzero(weight) < 2:
+            raise ValueError("sample_weight must be positive for at least 2 rows, got 1.")
+        teacher = given_teacher(y, teacher_embeddings)
+        if teacher is None:
+            _check_own_teacher(X, teacher_metric)
+        else:
+            teacher = check_embeddings(teacher, "teacher_embeddings", metric=teacher_metric)
+            check_same_rows(X, teacher, "X", "teacher_embeddings")
+            check_magnitude(teacher, "teacher_embeddings")
+            _check_teacher_has_directions(teacher, teacher_metric)
+        samples = Samples(X, weight, teacher, teacher_metric)
+        return samples if weight.all() else samples.take(np.flatnonzero(weight))
+
+    def _check_metrics(self):
+        """The teacher's metric."""
         check_metric(self.metric)
         teacher_metric = self.metric if self.teacher_metric is None else self.teacher_metric
         check_metric(teacher_metric, "teacher_metric")
@@ -271,30 +377,14 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 "metric='precomputed' does not fit a student, whose dissimilarities change: "
                 "give the teacher's table with teacher_metric='precomputed'."
             )
+        return teacher_metric
+
+    def _check_rows(self, X, **options):
+        """X as an array of single or double precision, or in CSR."""
         with naming("X"):
-            X = validate_data(
-                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], ensure_min_samples=2
+            return validate_data(
+                self, as_array(X), accept_sparse="csr", dtype=[np.float64, np.float32], **options
             )
-        if self.student == "mlp":
-            check_layer_sizes(self.hidden_layer_sizes)
-        check_magnitude(X, "X")
-        weight = check_sample_weight(sample_weight, X.shape[0])
-        if np.count_nonzero(weight) < 2:
-            raise ValueError("sample_weight must be positive for at least 2 rows, got 1.")
-        teacher = _given_teacher(y, teacher_embeddings)
-        if teacher is None:
-            _check_own_teacher(X, teacher_metric)
-        else:
-            teacher = check_embeddings(teacher, "teacher_embeddings", metric=teacher_metric)
-            check_same_rows(X, teacher, "X", "teacher_embeddings")
-            check_magnitude(teacher, "teacher_embeddings")
-        samples = Samples(X, weight, teacher, teacher_metric)
-        if not weight.all():
-            samples = samples.take(np.flatnonzero(weight))
-        if teacher is None:
-            return samples
-        targets = teacher_coordinates(samples.teacher, teacher_metric, random_state)
-        return samples._replace(targets=targets)
 
     def _split(self, samples, random_state):
         """Samples to fit and samples to hold out."""
@@ -304,7 +394,7 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             n_held_out = 0
         return samples.take(rows[n_held_out:]), samples.take(rows[:n_held_out])
 
-    def _plan(self, fitted, device):
+    def _plan(self, fitted, start, device, progress):
         settings = Settings(
             metric=self.metric,
             rank_power=self.rank_power,
@@ -314,26 +404,26 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
         )
+        n_components = self._count_components(fitted) if start is None else self._kept(start)
         return Plan(
-            n_components=self._count_components(fitted),
+            n_components=n_components,
             student=self.student,
             hidden_layer_sizes=self.hidden_layer_sizes,
             settings=settings,
             device=device,
-            report=self._report,
+            watch=progress.watch,
         )
 
-    def _decide(self, fitted, held_out, plan, seed):
+    def _decide(self, fitted, held_out, plan, seed, start):
         """A Decision, and what users may know of it."""
-        decision = Decision(plan, None, [])
+        decision = Decision(plan)
         if held_out.n_rows and (self.max_iter > 0 or fitted.teacher is not None):
-            decision = decide(fitted, held_out, plan, seed)
+            decision = decide(fitted, held_out, plan, seed, start)
         self.fraction_ = decision.fraction if self.early_stopping or self.max_iter == 0 else 1.0
         self.validation_scores_ = self.validation_fractions_ = None
         if decision.judgements:
             self.validation_fractions_ = list(FRACTIONS)
             self.validation_scores_ = [judged.coherence for judged in decision.judgements]
-            self._report_decision(decision)
         return decision
 
     def _count_components(self, fitted):
@@ -352,17 +442,30 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         return self.n_components
 
-    def _report_decision(self, decision):
-        if self.verbose:
-            first, last = decision.judgements[0], decision.judgements[decision.chosen]
-            print(
-                f"[CoherenceDistiller] held-out rows: coherence {first.coherence:.4f} -> "
-                f"{last.coherence:.4f}, recall {first.recall:.4f} -> {last.recall:.4f}"
-            )
+    def _kept(self, start):
+        """The number of components of a student that learns on, if it is of the kind wanted."""
+        kind = "mlp" if isinstance(start, MLPStudent) else "linear"
+        sizes = tuple(len(layer) for layer in start.hidden) if kind == "mlp" else ()
+        given = {"n_components": self.n_components or self.n_components_, "student": self.student}
+        found = {"n_components": self.n_components_, "student": kind}
+        if self.student == "mlp":
+            given["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
+            found["hidden_layer_sizes"] = sizes
+        for name, value in given.items():
+            if value != found[name]:
+                raise ValueError(
+                    f"{name}={value!r} is not that of the student that is to learn on, "
+                    f"{found[name]!r}: fit a new one, with warm_start=False."
+                )
+        return self.n_components_
 
-    def _report(self, step, loss):
-        if self.verbose and step % max(1, self.max_iter // _ROUNDS) == 0:
-            print(f"[CoherenceDistiller] step {step}/{self.max_iter}, loss {loss:.4f}")
+    def _report(self, decision, progress):
+        if decision.judgements:
+            first, last = decision.judgements[0], decision.judgements[decision.chosen]
+            progress.say(
+                f"held-out rows: coherence {first.coherence:.4f} -> {last.coherence:.4f}, "
+                f"recall {first.recall:.4f} -> {last.recall:.4f}"
+            )
 
     def transform(self, X):
         """Embed X as the student does.
@@ -378,16 +481,13 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             ``metric="cosine"`` rows have unit norm, except zero ones.
         """
         check_is_fitted(self)
-        with naming("X"):
-            X = validate_data(
-                self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
-            )
-        return embed(
+        images = embed(
             self.student_,
-            X,
-            device=check_device(self.device),
+            self._check_rows(X, reset=False),
+            device=device_of(X, self.device),
             unit_norm=self.metric == "cosine",
         )
+        return torch.from_numpy(images).to(X.device) if isinstance(X, torch.Tensor) else images
 
     def score(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Perception coherence of the student's embedding of X with the teacher's.
@@ -407,14 +507,14 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             As :func:`perception_coherence_score` gives it; sampled, and repeatable, where
             there are many rows.
         """
-        teacher = _given_teacher(y, teacher_embeddings)
+        teacher = given_teacher(y, teacher_embeddings)
         return perception_coherence_score(
             X if teacher is None else teacher,
             self.transform(X),
             metric=self.metric,
             teacher_metric=self.teacher_metric,
             sample_weight=sample_weight,
-            device=check_device(self.device),
+            device=device_of(X, self.device),
         )
 
     @property
@@ -423,27 +523,37 @@ class CoherenceDistiller(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
 def _check_own_teacher(X, teacher_metric):
-    if sp.issparse(X):
-        raise TypeError(
-            "sparse X cannot be its own teacher: give teacher_embeddings, or dense X "
-            "(TruncatedSVD makes it so)."
-        )
     if teacher_metric == "precomputed":
         raise ValueError(
             "teacher_metric='precomputed' needs the teacher's table of dissimilarities: "
             "give it as teacher_embeddings."
         )
+    if sp.issparse(X):
+        check_sparse_metric(teacher_metric, "X as its own teacher")
 
 
-def _given_teacher(y, teacher_embeddings):
-    """The teacher by name, or a two-dimensional y; None if X is its own teacher."""
-    if teacher_embeddings is not None:
-        return teacher_embeddings
-    with naming("y"):
-        n_dimensions = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
-    return None if n_dimensions == 1 else y
+def _check_teacher_has_directions(teacher, teacher_metric):
+    if teacher_metric in ANGULAR_METRICS and teacher.shape[1] == 1:
+        raise ValueError(
+            f"teacher_embeddings has one column, of which {teacher_metric!r} sees only the sign: "
+            "give labels as a one-dimensional y, which is no teacher, and numbers with another "
+            "teacher_metric."
+        )
+
+
+def _best_so_far(student):
+    """The student to keep when the user interrupts the fit, if there is one."""
+    if student is None:
+        raise KeyboardInterrupt
+    warnings.warn(
+        "The fit was interrupted, and keeps the best student so far.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+    return student

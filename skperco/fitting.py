@@ -1,5 +1,6 @@
 """Fit: a student's way from its closed form through the refinement, on given samples."""
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,8 +40,8 @@ class Plan(NamedTuple):
     hidden_layer_sizes : sequence of int
     settings : Settings
     device : torch.device
-    report : callable
-        Takes the number of steps done and the last loss, a tensor.
+    watch : callable
+        Passes on the steps of a student, as :meth:`Progress.watch` does.
     """
 
     n_components: int
@@ -48,7 +49,7 @@ class Plan(NamedTuple):
     hidden_layer_sizes: tuple
     settings: Settings
     device: torch.device
-    report: Callable
+    watch: Callable
 
 
 class Fit:
@@ -63,56 +64,78 @@ class Fit:
         Strength of the ridge regression of a transfer.
     worth : callable, default=None
         What chooses it, as for :class:`Transfer`.
+    start : torch.nn.Module, default=None
+        A student to start from in place of the closed form; left alone.
 
     Attributes
     ----------
     student : torch.nn.Module
     alpha : float or None
-        The strength taken; None if there is no transfer.
+        The strength taken; None if there is no ridge regression.
     losses : list of float
         Loss before each step of the refinement.
+    interrupted : bool
+        Whether the user has cut the refinement short.
     """
 
-    def __init__(self, samples, plan, random_state, *, alpha=None, worth=None):
+    def __init__(self, samples, plan, random_state, *, alpha=None, worth=None, start=None):
         self.samples = samples
         self.plan = plan
         self.random_state = random_state
         self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
-        self.transfer = None
-        if samples.teacher is not None:
-            self.transfer = self._transfer(alpha, worth)
+        self.transfers = samples.teacher is not None
+        self.transfer = self._transfer(alpha, worth) if self.transfers and start is None else None
         self.alpha = None if self.transfer is None else self.transfer.alpha
-        self.student = self._new_student().to(plan.device)
+        student = self._new_student() if start is None else copy.deepcopy(start)
+        self.student = student.to(plan.device)
         self.losses = []
         self.refinement = None
+        self.interrupted = False
 
     def refine(self):
-        """Take the student all the way to the teacher's ranks, as far as the steps lead."""
+        """Take the student all the way to the teacher's ranks, as far as the steps lead.
+
+        Interrupted by the user, it is as far as the steps have led until then.
+        """
         n_rows = min(self.samples.n_rows, _REFINED_ROWS)
         if self.plan.settings.max_iter == 0 or n_rows < _LEAST_ROWS:
             return
+        try:
+            self._refine(n_rows)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        self.losses = [loss.item() for loss in self.losses]
+        self.blend(1.0)
+
+    def blend(self, fraction):
+        """Put the student between its start (0) and the farthest that it may go (1)."""
+        if self.refinement is not None:
+            self.refinement.blend(self._reach * fraction)
+
+    def embed(self, X):
+        """The student's images of rows, an ndarray."""
+        return embed(self.student, X, device=self.plan.device, unit_norm=False)
+
+    def _refine(self, n_rows):
         seen = self.samples.take(self.random_state.permutation(self.samples.n_rows)[:n_rows])
-        dropout = 0.0 if self.transfer is None else _TRANSFER_DROPOUT
+        dropout = _TRANSFER_DROPOUT if self.transfers else 0.0
         take = RowTaker(seen.X, self.plan.device, dropout, self.generator)
         teacher = Teacher(seen.representation, seen.teacher_metric, self.plan.device)
         self.refinement = self._refinement(self.student, take, teacher, seen)
         if self.transfer is not None:
             self.student.set_linear(self._refined_directions(seen))
-        for loss in self.refinement.run():
+        for loss in self.plan.watch(self.refinement.run(), self._attributes_so_far):
             self.losses.append(loss)
-            self.plan.report(len(self.losses), loss)
-        self.losses = torch.stack(self.losses).tolist()
-        self.blend(1.0)
 
-    def blend(self, fraction):
-        """Put the student between the closed form (0) and the farthest that it may go (1)."""
-        if self.refinement is not None:
-            reach = 1.0 if self.transfer is None else _TRANSFER_REACH
-            self.refinement.blend(reach * fraction)
+    @property
+    def _reach(self):
+        return _TRANSFER_REACH if self.transfers else 1.0
 
-    def embed(self, X):
-        """The student's images of rows, an ndarray."""
-        return embed(self.student, X, device=self.plan.device, unit_norm=False)
+    def _attributes_so_far(self):
+        """Fitted attributes of the estimator, if the steps so far were all."""
+        student = copy.deepcopy(self.student)
+        self.refinement.blend(self._reach, student)
+        return {"student_": student.cpu(), "n_components_": self.plan.n_components}
 
     def _transfer(self, alpha, worth):
         samples = self.samples
@@ -174,7 +197,7 @@ class Fit:
         settings = self.plan.settings
         n_neighbors = max(2, min(settings.n_neighbors, seen.n_rows // 10))
         settings = settings._replace(n_neighbors=n_neighbors)
-        if self.transfer is None:
+        if not self.transfers:
             return settings
         return settings._replace(
             learning_rate_init=_TRANSFER_RATE * settings.learning_rate_init,

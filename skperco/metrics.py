@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
@@ -17,6 +18,7 @@ from skperco._validation import (
 )
 from skperco.concordance import concordance
 from skperco.dissimilarity import check_metric, pairwise_dissimilarity
+from skperco.sparse import sparse_dissimilarity
 
 # Up to so many samples every anchor and every reference is used, unless numbers are given.
 EXACT_SAMPLES = 4000
@@ -54,10 +56,10 @@ def perception_coherence_score(
 
     Parameters
     ----------
-    teacher : array-like of shape (n_samples, n_teacher_features)
+    teacher : {array-like, sparse matrix} of shape (n_samples, n_teacher_features)
         Reference representation, or its (n_samples, n_samples) table of dissimilarities when
         its metric is ``"precomputed"``: row i holds what sample i sees.
-    student : array-like of shape (n_samples, n_student_features)
+    student : {array-like, sparse matrix} of shape (n_samples, n_student_features)
         Representation of the same samples that is judged, or its table.
     metric : str or callable, default="cosine"
         Dissimilarity of the student, and of the teacher if `teacher_metric` is None: one of
@@ -157,7 +159,7 @@ def perception_coherence_samples(
 
     Parameters
     ----------
-    teacher, student : array-like of shape (n_samples, n_features)
+    teacher, student : {array-like, sparse matrix} of shape (n_samples, n_features)
         As in :func:`perception_coherence_score`.
     metric, teacher_metric : str or callable
         As in :func:`perception_coherence_score`.
@@ -210,7 +212,7 @@ def neighbor_recall_score(
 
     Parameters
     ----------
-    teacher, student : array-like of shape (n_samples, n_features)
+    teacher, student : {array-like, sparse matrix} of shape (n_samples, n_features)
         As in :func:`perception_coherence_score`.
     n_neighbors : int, default=10
         Number of neighbours k, from 1 to n_samples - 1.
@@ -270,10 +272,10 @@ class _Pair:
         teacher_metric = metric if teacher_metric is None else teacher_metric
         check_metric(metric)
         check_metric(teacher_metric, "teacher_metric")
-        teacher = check_embeddings(teacher, "teacher", metric=teacher_metric)
-        student = check_embeddings(student, "student", metric=metric)
+        teacher = check_embeddings(teacher, "teacher", metric=teacher_metric, accept_sparse=True)
+        student = check_embeddings(student, "student", metric=metric, accept_sparse=True)
         check_same_rows(teacher, student, "teacher", "student")
-        weights = check_sample_weight(sample_weight, len(teacher))
+        weights = check_sample_weight(sample_weight, teacher.shape[0])
         self.device = check_device(device)
         self.kept = np.flatnonzero(weights)
         self.weights = weights[self.kept]
@@ -311,15 +313,22 @@ class _Pair:
     def _dissimilarities(self, representation, metric, anchors, references):
         if metric == "precomputed":
             return self._doubles(representation[np.ix_(anchors, references)])
-        looking = self._doubles(representation[anchors])
+        seen = self._seen(representation, metric, anchors, references)
+        # Rounding errors are even on the scale of distances, and the order is the same there.
+        return seen.sqrt() if metric in _SQUARED_METRICS else seen
+
+    def _seen(self, representation, metric, anchors, references):
+        looking = representation[anchors]
+        if sp.issparse(representation):
+            return self._doubles(sparse_dissimilarity(looking, representation[references], metric))
+        looking = self._doubles(looking)
         seen = [
             pairwise_dissimilarity(
                 looking, self._doubles(representation[references[rows]]), metric=metric
             )
             for rows in chunks(len(references), _ROWS_PER_CHUNK)
         ]
-        # Rounding errors are even on the scale of distances, and the order is the same there.
-        return torch.cat(seen, dim=1).sqrt() if metric in _SQUARED_METRICS else torch.cat(seen, 1)
+        return torch.cat(seen, dim=1)
 
     def _doubles(self, array):
         return torch.from_numpy(array).to(self.device, torch.float64)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skperco.starts import teacher_coordinates
+
 
 class Samples(NamedTuple):
     """Rows to learn from, their weights, and what the teacher makes of them."""
@@ -24,6 +26,13 @@ class Samples(NamedTuple):
     def representation(self):
         """What the teacher sees: X itself if there is no other."""
         return self.X if self.teacher is None else self.teacher
+
+    def with_targets(self, random_state):
+        """With the coordinates that a regression onto the teacher aims at, if there is one."""
+        if self.teacher is None:
+            return self
+        targets = teacher_coordinates(self.teacher, self.teacher_metric, random_state)
+        return self._replace(targets=targets)
 
     def take(self, rows):
         """Some of the samples, by their numbers."""

@@ -10,6 +10,7 @@ from sklearn.utils.extmath import svd_flip
 
 from skperco._rows import chunks
 from skperco.dissimilarity import METRICS
+from skperco.sparse import sparse_squared_norms
 from skperco.teacher import dissimilarity_table
 
 ANGULAR_METRICS = {"cosine", "correlation"}
@@ -309,7 +310,7 @@ def root_mean_square_norm(X, sample_weight):
 def squared_norms(X):
     """Squared norms of the rows, float64 of shape (n_samples,)."""
     if sp.issparse(X):
-        return np.asarray(X.multiply(X).sum(1, dtype=np.float64)).ravel()
+        return sparse_squared_norms(X)
     return np.einsum("ij,ij->i", X, X, dtype=np.float64)
 
 

@@ -1,10 +1,12 @@
 """What the teacher sees: dissimilarities between rows, their nearest, and coordinates."""
 
+import scipy.sparse as sp
 import torch
 
 from skperco._rows import chunks
 from skperco.dissimilarity import pairwise_dissimilarity
 from skperco.ranking import percentile_rank
+from skperco.sparse import sparse_dissimilarity
 
 _ENTRIES_PER_BLOCK = 2**23
 
@@ -14,22 +16,29 @@ class Teacher:
 
     Parameters
     ----------
-    representation : ndarray of shape (n_samples, n_features)
+    representation : ndarray or CSR of shape (n_samples, n_features)
         Embeddings, or the (n_samples, n_samples) table with ``metric="precomputed"``.
     metric : str or callable
     device : torch.device
     """
 
     def __init__(self, representation, metric, device):
-        self.representation = torch.from_numpy(representation).to(device, torch.float32)
+        # Dense rows stay on the device; sparse ones are compared where SciPy multiplies them.
+        if not sp.issparse(representation):
+            representation = torch.from_numpy(representation).to(device, torch.float32)
+        self.representation = representation
         self.metric = metric
         self.device = device
 
     def __len__(self):
-        return len(self.representation)
+        return self.representation.shape[0]
 
     def dissimilarities(self, anchors, references):
         """Of every anchor to every reference, given by their numbers."""
+        if sp.issparse(self.representation):
+            rows, columns = anchors.cpu().numpy(), references.cpu().numpy()
+            table = dissimilarity_table(self.representation, self.metric, rows, columns)
+            return table.to(self.device, torch.float32)
         if self.metric == "precomputed":
             return self.representation[anchors[:, None], references]
         return pairwise_dissimilarity(
@@ -53,7 +62,7 @@ def dissimilarity_table(representation, metric, rows=slice(None), columns=slice(
 
     Parameters
     ----------
-    representation : ndarray of shape (n_samples, n_features)
+    representation : ndarray or CSR of shape (n_samples, n_features)
         Embeddings, or the (n_samples, n_samples) table with ``metric="precomputed"``.
     metric : str or callable
     rows, columns : slice or ndarray of int
@@ -65,5 +74,8 @@ def dissimilarity_table(representation, metric, rows=slice(None), columns=slice(
     """
     if metric == "precomputed":
         return torch.from_numpy(representation[rows][:, columns]).double()
+    if sp.issparse(representation):
+        seen = sparse_dissimilarity(representation[rows], representation[columns], metric)
+        return torch.from_numpy(seen)
     pair = (torch.from_numpy(representation[part]).double() for part in (rows, columns))
     return pairwise_dissimilarity(*pair, metric=metric)

@@ -113,10 +113,11 @@ class Refinement:
             yield loss.detach()
 
     @torch.no_grad()
-    def blend(self, fraction):
-        """Put the student between its start (0) and the running average of its steps (1)."""
-        for parameter in self.parameters:
-            parameter.value.copy_(torch.lerp(parameter.start, parameter.average, fraction))
+    def blend(self, fraction, student=None):
+        """Put the student, or its copy, between the start (0) and the average of the steps (1)."""
+        values = (self.student if student is None else student).scaled_parameters()
+        for parameter, (value, _) in zip(self.parameters, values, strict=True):
+            value.copy_(torch.lerp(parameter.start, parameter.average, fraction))
 
     def _descend(self, loss, rate):
         """One step of normalised gradient descent with momentum (Cutkosky and Mehta, 2020).

@@ -1,7 +1,9 @@
 """Trials: fits without the held-out samples, which judge them and so decide about the last fit."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from numpy.random import RandomState
 
 from skperco.fitting import Fit, Plan
@@ -28,11 +30,17 @@ class Decision(NamedTuple):
         Strength of the ridge regression of a transfer.
     judgements : list of Judgement
         Of the students at `FRACTIONS`; empty if there was no refinement.
+    student : torch.nn.Module or None
+        The trial's, at the fraction to take; None if there was no trial.
+    interrupted : bool
+        Whether the user has cut a trial short.
     """
 
     plan: Plan
-    alpha: float | None
-    judgements: list[Judgement]
+    alpha: float | None = None
+    judgements: Sequence[Judgement] = ()
+    student: torch.nn.Module | None = None
+    interrupted: bool = False
 
     @property
     def chosen(self):
@@ -45,7 +53,7 @@ class Decision(NamedTuple):
         return FRACTIONS[self.chosen] if self.judgements else 0.0
 
 
-def decide(fitted, held_out, plan, seed):
+def decide(fitted, held_out, plan, seed, start=None):
     """Fit without the held-out samples, and ask them.
 
     Parameters
@@ -53,6 +61,8 @@ def decide(fitted, held_out, plan, seed):
     fitted, held_out : Samples
     plan : Plan
     seed : int
+    start : torch.nn.Module, default=None
+        A student to start from in place of the closed form.
 
     Returns
     -------
@@ -67,19 +77,23 @@ def decide(fitted, held_out, plan, seed):
     def worth(start):
         return ridge_judge(start(held_out.X)).worth(plan.settings.rank_power)
 
-    fit = Fit(fitted, plan, RandomState(seed), worth=worth)
+    fit = Fit(fitted, plan, RandomState(seed), worth=worth, start=start)
     decision = _try(fit, held_out.X, judge)
-    if decision.judgements and decision.fraction <= _SHORT and _has_two_losses(plan.settings):
+    if _is_short(decision):
         settings = plan.settings._replace(far_weight=_FIRMER * plan.settings.far_weight)
         firmer = plan._replace(settings=settings)
-        fit = Fit(fitted, firmer, RandomState(seed), alpha=decision.alpha)
-        decision = max(decision, _try(fit, held_out.X, judge), key=lambda one: one.fraction)
+        fit = Fit(fitted, firmer, RandomState(seed), alpha=decision.alpha, start=start)
+        again = _try(fit, held_out.X, judge)
+        decision = max(decision, again, key=lambda one: one.fraction)
+        decision = decision._replace(interrupted=again.interrupted)
     return decision
 
 
-def _has_two_losses(settings):
-    """Whether coherence stops a trial, and a larger weight of the far loss may help."""
-    return 0.5 <= settings.rank_power < 1
+def _is_short(decision):
+    """Whether coherence stopped a trial early, and a larger weight of the far loss may help."""
+    has_two_losses = 0.5 <= decision.plan.settings.rank_power < 1
+    went = len(decision.judgements) > 0 and not decision.interrupted
+    return went and has_two_losses and decision.fraction <= _SHORT
 
 
 def _try(fit, X, judge):
@@ -88,4 +102,6 @@ def _try(fit, X, judge):
     for fraction in FRACTIONS if fit.losses else ():
         fit.blend(fraction)
         judgements.append(judge(fit.embed(X)))
-    return Decision(fit.plan, fit.alpha, judgements)
+    decision = Decision(fit.plan, fit.alpha, judgements, fit.student, fit.interrupted)
+    fit.blend(decision.fraction)
+    return decision

@@ -323,7 +323,10 @@ def test_whole_numbers_and_half_precision_are_taken(rows):
     whole = (100 * rows).astype(np.int32)
     expected = small().fit(whole.astype(np.float64)).transform(whole.astype(np.float64))
     np.testing.assert_array_equal(small().fit(whole).transform(whole.tolist()), expected)
-    assert np.isfinite(small().fit_transform(rows.astype(np.float16))).all()
+    half = rows.astype(np.float16)
+    expected = small().fit_transform(half.astype(np.float32))
+    assert expected.dtype == np.float32
+    np.testing.assert_array_equal(small().fit_transform(half), expected)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "correlation"])
@@ -685,9 +688,18 @@ def test_bad_input_is_named(case):
         distiller.fit(*arguments, **options)
 
 
-def test_sparse_rows_cannot_be_their_own_teacher():
-    with pytest.raises(TypeError, match=r"sparse X .*teacher_embeddings"):
-        small(2).fit(sp.csr_array(GOOD))
+@pytest.mark.parametrize("metric", ["correlation", lambda a, b: torch.cdist(a, b)])
+@pytest.mark.parametrize("name", ["metric", "teacher_metric"])
+def test_sparse_rows_are_their_own_teacher_only_by_some_metrics(metric, name):
+    X = sp.csr_array(GOOD)
+    with pytest.raises(ValueError, match=r"sparse rows, X as its own.*'cosine'.*TruncatedSVD"):
+        small(2, **{name: metric}).fit(X)
+    small(2, metric=metric).fit(X, TEACHER)
+
+
+def test_a_sparse_teacher_by_name_is_refused():
+    with pytest.raises(TypeError, match=r"teacher_embeddings.* dense"):
+        small(2).fit(GOOD, sp.csr_array(TEACHER))
 
 
 def test_nothing_is_embedded_or_scored_before_the_fit():

@@ -1,10 +1,13 @@
 import doctest
 from pathlib import Path
 
-GUIDE = Path(__file__).parents[1] / "docs" / "user_guide.rst"
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_the_user_guide_runs():
-    found = doctest.testfile(str(GUIDE), module_relative=False)
+@pytest.mark.parametrize("page", ["user_guide.rst", "scikit_learn.rst"])
+def test_the_page_runs(page):
+    found = doctest.testfile(str(DOCS / page), module_relative=False)
     assert found.attempted > 20
     assert not found.failed

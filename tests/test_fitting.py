@@ -21,7 +21,7 @@ def embeddings():
     return load_wordnet_glosses().data
 
 
-def plan(student="linear", report=lambda *_: None, **settings):
+def plan(student="linear", watch=lambda steps, _: steps, **settings):
     settings = {
         "metric": "cosine",
         "rank_power": 0.5,
@@ -31,7 +31,7 @@ def plan(student="linear", report=lambda *_: None, **settings):
         "learning_rate_init": 0.1,
         "max_iter": 6,
     } | settings
-    return Plan(8, student, (16,), Settings(**settings), torch.device("cpu"), report)
+    return Plan(8, student, (16,), Settings(**settings), torch.device("cpu"), watch)
 
 
 def compression(rows):
@@ -100,16 +100,39 @@ def test_the_steps_see_a_random_part_of_many_rows(embeddings, kind, monkeypatch)
     assert max(taken[0]) >= 100
 
 
-def test_progress_is_reported_step_by_step(embeddings):
-    steps = []
-    fit = Fit(
-        compression(embeddings[:N_ROWS]),
-        plan(report=lambda step, loss: steps.append((step, float(loss)))),
-        RandomState(0),
-    )
+@SAMPLES
+def test_whoever_watches_can_stop_the_steps_and_see_the_student_so_far(embeddings, kind):
+    seen = []
+
+    def watch(steps, attributes):
+        for _ in range(3):
+            yield next(steps)
+            seen.append(attributes())
+
+    samples = kind(embeddings[:N_ROWS])
+    fit = Fit(samples, plan(watch=watch), RandomState(0))
     fit.refine()
-    assert [step for step, _ in steps] == [1, 2, 3, 4, 5, 6]
-    assert [loss for _, loss in steps] == pytest.approx(fit.losses)
+    assert len(fit.losses) == len(seen) == 3
+    assert {attributes["n_components_"] for attributes in seen} == {8}
+    for value, last in zip(
+        fit.student.parameters(), seen[-1]["student_"].parameters(), strict=True
+    ):
+        torch.testing.assert_close(value, last, rtol=0, atol=0)
+    first, second = (attributes["student_"].weight for attributes in seen[:2])
+    assert (first - second).abs().max() > 0
+
+
+@SAMPLES
+def test_a_fit_can_start_from_a_student(embeddings, kind):
+    samples = kind(embeddings[:N_ROWS])
+    start = Fit(samples, plan(), RandomState(0)).student
+    before = [value.clone() for value in start.parameters()]
+    fit = Fit(samples, plan(), RandomState(1), start=start)
+    assert fit.alpha is None
+    fit.refine()
+    assert all(map(torch.equal, before, start.parameters()))
+    fit.blend(0.0)
+    assert all(map(torch.equal, before, fit.student.parameters()))
 
 
 @pytest.mark.parametrize(("n_rows", "max_iter"), [(N_ROWS, 0), (2, 5)])
@@ -138,13 +161,13 @@ def test_a_decision_goes_to_the_fraction_that_is_farthest():
     assert Decision(plan(), None, []).fraction == 0
 
 
-def decided(monkeypatch, *trials, rank_power=0.5):
+def decided(monkeypatch, *trials, rank_power=0.5, interrupted=()):
     """The decision, and the plans tried, if trials came out like that one after another."""
     tried = []
 
     def attempt(given, *_):
         tried.append(given)
-        return Decision(given, 0.1, trials[len(tried) - 1])
+        return Decision(given, 0.1, trials[len(tried) - 1], interrupted=len(tried) in interrupted)
 
     monkeypatch.setattr("skperco.trials.Fit", lambda fitted, given, *_, **__: given)
     monkeypatch.setattr("skperco.trials._try", attempt)
@@ -168,6 +191,19 @@ def test_a_trial_that_stops_early_is_repeated_and_the_farther_one_taken(again, t
     assert len(tried) == 2
     assert tried[1].settings.far_weight > 2 * tried[0].settings.far_weight
     assert decision.plan is tried[taken]
+
+
+def test_no_trial_follows_an_interrupted_one(monkeypatch):
+    decision, tried = decided(monkeypatch, SHORT, interrupted=[1])
+    assert len(tried) == 1
+    assert decision.interrupted
+
+
+@pytest.mark.parametrize(("again", "taken"), [(LONG, 1), (judged([0.5, *[0.4] * 8]), 0)])
+def test_an_interrupted_second_trial_is_an_interruption(again, taken, monkeypatch):
+    decision, tried = decided(monkeypatch, SHORT, again, interrupted=[2])
+    assert decision.plan is tried[taken]
+    assert decision.interrupted
 
 
 @pytest.mark.parametrize("rank_power", [0.0, 0.3, 1.0])

@@ -1,6 +1,8 @@
 """Many rows pass through fit, transform and score without a table of all of them."""
 
 import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -22,3 +24,36 @@ def test_a_million_rows():
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     # One table of all rows against all would take 30,000 times the rows themselves.
     assert grown < 20 * X.nbytes
+
+
+WIDE = """
+import resource, sys
+import numpy as np
+import scipy.sparse as sp
+from skperco import CoherenceDistiller
+
+n_rows, n_columns, n_entries = 20_000, 200_000, 30
+rng = np.random.default_rng(0)
+X = sp.csr_array(
+    (
+        rng.uniform(0.5, 1.5, n_rows * n_entries).astype(np.float32),
+        rng.integers(n_columns, size=n_rows * n_entries),
+        np.arange(n_rows + 1) * n_entries,
+    ),
+    shape=(n_rows, n_columns),
+)
+teacher = rng.standard_normal((n_rows, 384), dtype=np.float32) if "teacher" in sys.argv else None
+distiller = CoherenceDistiller(64, random_state=0, device="cpu").fit(X, teacher)
+assert distiller.transform(X).shape == (n_rows, 64)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("teacher", ["teacher", "none"])
+def test_wide_sparse_rows_need_little_memory(teacher):
+    done = subprocess.run(
+        [sys.executable, "-c", WIDE, teacher], capture_output=True, text=True, check=True
+    )
+    # In all, what Python and torch take themselves included.
+    assert int(done.stdout) < 1.5e9

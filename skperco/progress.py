@@ -1,0 +1,74 @@
+"""Progress of a fit, round by round: printed, and told to scikit-learn's callbacks."""
+
+from itertools import islice
+
+import numpy as np
+
+_ROUNDS = 10
+
+
+class Progress:
+    """Watches the steps of the students of one fit.
+
+    Every student is a stage of the fit, and its steps come in a few rounds. Callbacks see the
+    fit as a task, its stages as subtasks, and their rounds as subtasks of those.
+
+    Parameters
+    ----------
+    estimator : CoherenceDistiller
+    context : CallbackContext
+        Of the fit.
+    samples : Samples
+        For callbacks that score the student: their y is what the teacher sees.
+    """
+
+    def __init__(self, estimator, context, samples):
+        self.estimator = estimator
+        self.context = context
+        uniform = (samples.weight == samples.weight[0]).all()
+        metadata = None if uniform else {"sample_weight": samples.weight}
+        self.data = {"X": samples.X, "y": samples.representation, "metadata": metadata}
+        context.call_on_fit_task_begin(estimator=estimator, **self.data)
+
+    def watch(self, steps, attributes):
+        """Pass on the steps of a student, unless a callback stops them.
+
+        Parameters
+        ----------
+        steps : iterator of torch.Tensor
+            Takes a step each time, and gives its loss.
+        attributes : callable
+            Gives the estimator's fitted attributes as if this step were the last.
+
+        Yields
+        ------
+        loss : torch.Tensor of shape ()
+        """
+        n_steps = self.estimator.max_iter
+        rounds = np.array_split(np.arange(n_steps), min(_ROUNDS, n_steps))
+        stage = self.context.subcontext("student", max_subtasks=len(rounds))
+        stage.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        for numbers in rounds:
+            task = stage.subcontext("round")
+            task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+            for loss in islice(steps, len(numbers)):
+                yield loss
+            self.say(f"step {numbers[-1] + 1}/{n_steps}, loss {loss:.4f}")
+            if self._end(task, attributes):
+                break
+        self._end(stage, attributes)
+
+    def end(self, attributes):
+        """The fit is done, and gives the estimator these attributes."""
+        self._end(self.context, attributes)
+
+    def say(self, message):
+        """Print a line, if the estimator is to."""
+        if self.estimator.verbose:
+            print(f"[{type(self.estimator).__name__}] {message}")
+
+    def _end(self, task, attributes):
+        """Whether a callback wants no more tasks of this kind."""
+        return task.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=attributes, **self.data
+        )

@@ -1,0 +1,190 @@
+"""What people hold their rows in, and what comes back."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils import estimator_html_repr, get_tags
+
+from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
+from skperco.datasets import load_wordnet_glosses
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return load_wordnet_glosses().data[:300]
+
+
+def small(**parameters):
+    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 8}
+    return CoherenceDistiller(**({"n_components": 4, "random_state": 0} | quick | parameters))
+
+
+@pytest.fixture(scope="module")
+def expected(rows):
+    """Of a distiller with a teacher: its images, and its score."""
+    distiller = small().fit(rows[:, :40], rows)
+    return distiller.transform(rows[:, :40]), distiller.score(rows[:, :40], rows)
+
+
+# Tensors
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_go_in_and_out(rows, expected, dtype):
+    X, teacher = torch.from_numpy(rows[:, :40]).to(dtype), torch.from_numpy(rows)
+    distiller = small().fit(X, teacher)
+    images = distiller.transform(X)
+    assert isinstance(images, torch.Tensor)
+    assert (images.dtype, images.device) == (X.dtype, X.device)
+    np.testing.assert_allclose(images.numpy(), expected[0], atol=1e-5)
+    assert distiller.score(X, teacher) == pytest.approx(expected[1], abs=1e-5)
+
+
+def test_tensors_with_a_gradient_or_of_half_precision_are_taken(rows):
+    single = small().fit(rows).transform(rows)
+    graph = torch.from_numpy(rows).requires_grad_()
+    np.testing.assert_array_equal(small().fit(graph).transform(graph).numpy(), single)
+    for dtype in (torch.float16, torch.bfloat16):
+        half = torch.from_numpy(rows).to(dtype)
+        images = small().fit(half).transform(half)
+        assert images.dtype == torch.float32
+        found = small().fit(half.float().numpy()).transform(half.float().numpy())
+        np.testing.assert_array_equal(images.numpy(), found)
+
+
+def test_scores_take_tensors(rows):
+    small_rows = rows[:, :8]
+    for score in (perception_coherence_score, neighbor_recall_score):
+        found = score(torch.from_numpy(rows), torch.from_numpy(small_rows))
+        assert found == score(rows, small_rows)
+
+
+def test_sparse_tensors_are_refused(rows):
+    with pytest.raises(TypeError, match=r"tensors must be dense, .* SciPy"):
+        small().fit(torch.from_numpy(rows).to_sparse())
+
+
+def test_tensors_are_computed_with_where_they_are(rows, monkeypatch):
+    asked = []
+    monkeypatch.setattr("skperco._validation.check_device", asked.append)
+    distiller = small().fit(torch.from_numpy(rows))
+    distiller.transform(torch.from_numpy(rows))
+    distiller.score(torch.from_numpy(rows))
+    assert asked == []
+
+
+def test_tensors_become_frames_where_those_are_asked_for(rows):
+    pandas = pytest.importorskip("pandas")
+    distiller = small().fit(rows).set_output(transform="pandas")
+    frame = distiller.transform(torch.from_numpy(rows))
+    assert isinstance(frame, pandas.DataFrame)
+    np.testing.assert_array_equal(frame.to_numpy(), distiller.transform(rows).to_numpy())
+
+
+# Frames
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frames_go_in_and_out(rows, expected, kind):
+    library = pytest.importorskip(kind)
+    names = [f"x{i}" for i in range(40)]
+    frame = library.DataFrame(dict(zip(names, rows[:, :40].T, strict=True)))
+    teacher = library.DataFrame({f"t{i}": column for i, column in enumerate(rows.T)})
+    distiller = small().set_output(transform=kind).fit(frame, teacher)
+    assert distiller.feature_names_in_.tolist() == names
+    images = distiller.transform(frame)
+    assert isinstance(images, library.DataFrame)
+    assert list(images.columns) == distiller.get_feature_names_out().tolist()
+    np.testing.assert_allclose(images.to_numpy(), expected[0], atol=1e-5)
+    assert distiller.score(frame, teacher) == pytest.approx(expected[1], abs=1e-5)
+    with pytest.raises(ValueError, match="feature names"):
+        distiller.transform(frame[names[::-1]])
+
+
+# Files, lists and numbers
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_files_are_read_as_they_are(rows, expected, dtype, tmp_path):
+    for name, part in (("X", rows[:, :40]), ("teacher", rows)):
+        np.save(tmp_path / name, part.astype(dtype))
+    X, teacher = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("X", "teacher"))
+    distiller = small().fit(X, teacher)
+    images = distiller.transform(X)
+    assert images.dtype == dtype
+    np.testing.assert_allclose(images, expected[0], atol=1e-5)
+
+
+def test_lists_and_whole_numbers_become_doubles(rows):
+    whole = np.rint(100 * rows[:, :10]).astype(int)
+    images = small().fit(whole).transform(whole)
+    assert images.dtype == np.float64
+    as_list = small().fit(whole.tolist()).transform(whole.tolist())
+    np.testing.assert_array_equal(as_list, images)
+    doubles = whole.astype(np.float64)
+    np.testing.assert_array_equal(small().fit(doubles).transform(doubles), images)
+
+
+# What scikit-learn asks of an estimator beside its fit
+
+
+@pytest.mark.parametrize("student", ["linear", "mlp"])
+def test_tags_say_what_it_takes(student):
+    tags = get_tags(small(student=student))
+    assert tags.input_tags.sparse
+    assert not tags.input_tags.allow_nan
+    assert not tags.target_tags.required
+    assert not tags.requires_fit or tags.transformer_tags is not None
+    assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
+
+
+def test_it_shows_itself_in_a_notebook(rows):
+    distiller = small()
+    assert "CoherenceDistiller" in estimator_html_repr(distiller)
+    html = distiller.fit(rows)._repr_html_()
+    assert "fitted" in html
+    assert "n_components" in html
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"student": "tree"}, r"The 'student' parameter of CoherenceDistiller must be a str among"),
+        ({"max_iter": -1}, r"The 'max_iter' parameter .* in the range \[0, inf\)"),
+        ({"rank_power": 2}, r"The 'rank_power' parameter .* in the range \[0.*1"),
+        ({"warm_start": "yes"}, "The 'warm_start' parameter .* must be an instance of 'bool'"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_parameters_are_checked_in_scikit_learns_words(rows, parameters, message, method):
+    with pytest.raises(ValueError, match=message):
+        getattr(small(**parameters), method)(rows)
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"teacher_embeddings": np.arange(300)}, "teacher_embeddings.* 2D array, got 1D"),
+        ({"teacher_embeddings": np.full((300, 1), "noun")}, "teacher_embeddings"),
+        ({"teacher_embeddings": np.ones((299, 3))}, "same rows, got 300 and 299"),
+        ({"sample_weight": -np.ones(300)}, "sample_weight must be non-negative, got -1"),
+        ({"sample_weight": np.zeros(300)}, "sample_weight must have at least one positive"),
+        ({"sample_weight": np.ones(299)}, r"sample_weight must have one entry per row.*\(300,\)"),
+        ({"sample_weight": np.ones((300, 2))}, "sample_weight must have one entry per row"),
+    ],
+)
+def test_wrong_use_is_caught_by_every_way_to_fit(rows, method, options, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(small(), method)(rows, **options)
+
+
+def test_a_column_of_labels_is_no_teacher_by_angles(rows):
+    labels = np.arange(300)[:, None] % 3
+    for arguments, options in (((rows, labels), {}), ((rows,), {"teacher_embeddings": labels})):
+        with pytest.raises(ValueError, match=r"teacher_embeddings has one column.*labels"):
+            small().fit(*arguments, **options)
+    small(n_components=1).fit(rows, labels, teacher_embeddings=rows)

@@ -1,0 +1,233 @@
+"""From the first fit to the next process: warm starts, interruptions, pickles."""
+
+import pickle
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+from skperco import CoherenceDistiller, trials
+from skperco.datasets import load_wordnet_glosses
+
+STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
+KINDS = pytest.mark.parametrize("kind", ["compression", "transfer"])
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return load_wordnet_glosses().data[:400]
+
+
+def columns_of(kind, rows):
+    return (rows,) if kind == "compression" else (rows[:, ::2], rows)
+
+
+def small(**parameters):
+    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 20}
+    return CoherenceDistiller(**({"n_components": 4, "random_state": 0} | quick | parameters))
+
+
+# Warm starts
+
+
+@KINDS
+@STUDENTS
+def test_a_warm_start_goes_on_from_the_last_student(rows, student, kind):
+    columns = columns_of(kind, rows)
+    distiller = small(student=student, warm_start=True, early_stopping=False).fit(*columns)
+    before = distiller.transform(columns[0])
+    distiller.set_params(max_iter=0).fit(*columns)
+    np.testing.assert_array_equal(distiller.transform(columns[0]), before)
+    distiller.set_params(max_iter=20).fit(*columns)
+    after = distiller.transform(columns[0])
+    first_again = small(student=student, early_stopping=False).fit(*columns)
+    np.testing.assert_array_equal(first_again.transform(columns[0]), before)
+    assert np.abs(after - before).max() > 1e-4
+    if kind == "compression":
+        assert distiller.loss_curve_[0] < first_again.loss_curve_[0]
+
+
+def test_without_a_warm_start_every_fit_is_the_first(rows):
+    distiller = small().fit(rows)
+    before = distiller.transform(rows)
+    np.testing.assert_array_equal(distiller.fit(rows).transform(rows), before)
+
+
+def test_a_first_warm_start_is_a_cold_one(rows):
+    np.testing.assert_array_equal(
+        small(warm_start=True).fit(rows).transform(rows), small().fit(rows).transform(rows)
+    )
+
+
+def test_a_warm_start_keeps_as_many_components(rows):
+    distiller = small(n_components=None, warm_start=True).fit(rows)
+    assert distiller.fit(rows[:50]).n_components_ == 64
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n_components": 5}, "n_components=5 is not that of the student .* 4"),
+        ({"student": "linear"}, "student='linear' is not that .* 'mlp'"),
+        ({"hidden_layer_sizes": (8,)}, r"hidden_layer_sizes=\(8,\) is not that .* \(16,\)"),
+    ],
+)
+def test_a_warm_start_refuses_another_kind_of_student(rows, changed, message):
+    distiller = small(student="mlp", warm_start=True).fit(rows)
+    before = distiller.transform(rows)
+    with pytest.raises(ValueError, match=message):
+        distiller.set_params(**changed).fit(rows)
+    np.testing.assert_array_equal(distiller.transform(rows), before)
+
+
+def test_a_warm_start_refuses_other_features(rows):
+    distiller = small(warm_start=True).fit(rows)
+    with pytest.raises(ValueError, match=r"X has 7 features, but CoherenceDistiller.* 384"):
+        distiller.fit(rows[:, :7])
+
+
+# Interruptions
+
+
+class Interrupting:
+    """Interrupts a fit after so many rounds, as a user would."""
+
+    def __init__(self, n_rounds):
+        self.left = n_rounds
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        self.left -= context.task_name == "round"
+        if self.left == 0:
+            self.left = -1
+            raise KeyboardInterrupt
+
+    def teardown(self, estimator, context):
+        pass
+
+
+def interrupted(distiller, n_rounds, *columns):
+    with pytest.warns(ConvergenceWarning, match="interrupted, and keeps the best student"):
+        return distiller.set_callbacks(Interrupting(n_rounds)).fit(*columns)
+
+
+@KINDS
+@STUDENTS
+def test_the_only_student_is_kept_as_far_as_it_came(rows, student, kind):
+    columns = columns_of(kind, rows)
+    distiller = interrupted(small(student=student, early_stopping=False), 4, *columns)
+    assert len(distiller.loss_curve_) == 8
+    found = distiller.transform(columns[0])
+    for other in (small(student=student, max_iter=0), small(student=student)):
+        assert np.abs(found - other.fit(*columns).transform(columns[0])).max() > 1e-6
+    assert distiller.score(*columns) > 0.5
+
+
+@KINDS
+def test_a_trial_is_judged_as_far_as_it_came(rows, kind):
+    columns = columns_of(kind, rows)
+    distiller = interrupted(small(), 5, *columns)
+    assert distiller.loss_curve_ == []
+    assert distiller.validation_scores_ is not None
+    assert distiller.transform(columns[0]).shape == (400, 4)
+    assert distiller.score(*columns) > 0.6
+
+
+def test_a_finished_trial_is_better_than_half_a_fit(rows, monkeypatch):
+    distiller = small(rank_power=1.0)
+    students = []
+    original = trials._try
+    monkeypatch.setattr(
+        trials, "_try", lambda *given: students.append(original(*given)) or students[-1]
+    )
+    # A trial has ten rounds: the eleventh is of the last fit.
+    interrupted(distiller, 11, rows)
+    assert len(students) == 1
+    expected = {name: value.numpy() for name, value in students[0].student.state_dict().items()}
+    for name, value in distiller.student_.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), expected[name])
+    assert distiller.fraction_ == students[0].fraction
+
+
+def test_an_interrupted_fit_can_be_taken_up_again(rows):
+    distiller = interrupted(small(early_stopping=False, warm_start=True), 3, rows)
+    before = distiller.loss_curve_[0]
+    distiller.set_callbacks().fit(rows)
+    assert len(distiller.loss_curve_) == 20
+    assert distiller.loss_curve_[0] < before
+
+
+@pytest.mark.parametrize("room", ["starts.leading_directions", "teacher.Teacher.nearest"])
+def test_an_interruption_at_any_time_leaves_a_student_or_goes_on(rows, room, monkeypatch):
+    calls = []
+
+    def interrupt(*_, **__):
+        calls.append(room)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"skperco.{room}", interrupt)
+    distiller = small()
+    if room.startswith("starts"):
+        with pytest.raises(KeyboardInterrupt):
+            distiller.fit(rows)
+        assert not hasattr(distiller, "student_")
+        return
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        distiller.fit(rows)
+    np.testing.assert_allclose(
+        distiller.score(rows), small(max_iter=0).fit(rows[:360]).score(rows), atol=0.05
+    )
+    assert len(calls) == 1
+
+
+def test_a_fit_in_peace_warns_of_nothing(rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small().fit(rows)
+
+
+# Pickles
+
+
+@STUDENTS
+@KINDS
+def test_a_student_is_the_same_in_another_process(rows, student, kind, tmp_path):
+    columns = columns_of(kind, rows)
+    distiller = small(student=student).fit(*columns)
+    for dump, suffix in ((pickle_to, "pickle"), (joblib.dump, "joblib")):
+        dump(distiller, tmp_path / f"distiller.{suffix}")
+    np.save(tmp_path / "rows.npy", columns[0])
+    script = """
+import pickle, joblib, numpy as np
+rows = np.load("rows.npy")
+np.save("pickle.npy", pickle.load(open("distiller.pickle", "rb")).transform(rows))
+np.save("joblib.npy", joblib.load("distiller.joblib").transform(rows))
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    for suffix in ("pickle", "joblib"):
+        found = np.load(tmp_path / f"{suffix}.npy")
+        np.testing.assert_allclose(found, distiller.transform(columns[0]), rtol=0, atol=1e-6)
+
+
+def pickle_to(distiller, path):
+    path.write_bytes(pickle.dumps(distiller))
+
+
+@pytest.mark.parametrize("n_batches", [1, 2])
+def test_a_stream_goes_on_after_a_pickle(rows, n_batches):
+    distiller = small()
+    for batch in np.split(rows[:200], n_batches):
+        distiller.partial_fit(batch)
+    again = pickle.loads(pickle.dumps(distiller))
+    for one in (distiller, again):
+        one.partial_fit(rows[200:])
+    np.testing.assert_array_equal(again.transform(rows), distiller.transform(rows))
