@@ -54,6 +54,17 @@ def as_array(data):
     return data.astype(np.float32) if getattr(data, "dtype", None) == np.float16 else data
 
 
+def float_types(data):
+    """Types to take as they are; all others become the first of them.
+
+    Frames do not always tell NumPy that all of their columns are of single precision.
+    """
+    columns = {str(dtype).lower() for dtype in getattr(data, "dtypes", ())}
+    if columns and columns <= {"float16", "float32"}:
+        return [np.float32]
+    return [np.float64, np.float32]
+
+
 @contextmanager
 def naming(name):
     """Put the name of the argument before messages of scikit-learn that lack it."""
@@ -96,7 +107,7 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False):
         embeddings = check_array(
             as_array(embeddings),
             accept_sparse="csr" if accept_sparse else False,
-            dtype=[np.float64, np.float32],
+            dtype=float_types(embeddings),
             input_name=name,
             estimator=name,
         )

@@ -27,6 +27,7 @@ from skperco._validation import (
     check_same_rows,
     check_sample_weight,
     device_of,
+    float_types,
     given_teacher,
     naming,
 )
@@ -383,7 +384,7 @@ class CoherenceDistiller(
         """X as an array of single or double precision, or in CSR."""
         with naming("X"):
             return validate_data(
-                self, as_array(X), accept_sparse="csr", dtype=[np.float64, np.float32], **options
+                self, as_array(X), accept_sparse="csr", dtype=float_types(X), **options
             )
 
     def _split(self, samples, random_state):

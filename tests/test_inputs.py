@@ -95,10 +95,20 @@ def test_frames_go_in_and_out(rows, expected, kind):
     images = distiller.transform(frame)
     assert isinstance(images, library.DataFrame)
     assert list(images.columns) == distiller.get_feature_names_out().tolist()
+    assert images.to_numpy().dtype == np.float32
     np.testing.assert_allclose(images.to_numpy(), expected[0], atol=1e-5)
     assert distiller.score(frame, teacher) == pytest.approx(expected[1], abs=1e-5)
     with pytest.raises(ValueError, match="feature names"):
         distiller.transform(frame[names[::-1]])
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frames_of_several_types_become_doubles(rows, kind):
+    library = pytest.importorskip(kind)
+    columns = {f"x{i}": column for i, column in enumerate(rows[:, :10].T)}
+    frame = library.DataFrame(columns | {"n": np.arange(300)})
+    images = small().fit(frame).transform(frame)
+    assert images.dtype == np.float64
 
 
 # Files, lists and numbers
