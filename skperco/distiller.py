@@ -3,8 +3,6 @@
 import numbers
 import warnings
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
 from sklearn.base import (
@@ -21,11 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skperco._validation import (
     as_array,
-    check_embeddings,
     check_layer_sizes,
-    check_magnitude,
-    check_same_rows,
-    check_sample_weight,
     device_of,
     float_types,
     given_teacher,
@@ -35,11 +29,9 @@ from skperco.dissimilarity import check_metric
 from skperco.fitting import Fit, Plan
 from skperco.metrics import perception_coherence_score
 from skperco.progress import Progress
-from skperco.samples import Samples
-from skperco.sparse import check_sparse_metric
-from skperco.starts import ANGULAR_METRICS
+from skperco.samples import check_samples
 from skperco.streams import Stream
-from skperco.students import MLPStudent, embed
+from skperco.students import embed, kind_of
 from skperco.training import Settings
 from skperco.trials import FRACTIONS, Decision, decide
 
@@ -265,7 +257,9 @@ class CoherenceDistiller(
             positive weight, or there are more components than a closed form can give.
         """
         start = self.student_ if self.warm_start and hasattr(self, "student_") else None
-        samples = self._check_fit_input(X, y, teacher_embeddings, sample_weight, start is None)
+        samples = self._check_fit_input(
+            X, y, teacher_embeddings, sample_weight, reset=start is None
+        )
         self.student_ = self._learn(samples, device_of(X, self.device), start)
         self.n_samples_seen_ = samples.n_rows
         self._stream = None
@@ -299,7 +293,14 @@ class CoherenceDistiller(
         """
         stream = getattr(self, "_stream", None)
         learned = hasattr(self, "student_")
-        batch = self._check_fit_input(X, y, teacher_embeddings, sample_weight, not learned)
+        batch = self._check_fit_input(
+            X,
+            y,
+            teacher_embeddings,
+            sample_weight,
+            reset=not learned,
+            least=2 if stream is None else 1,
+        )
         if batch.teacher_metric == "precomputed":
             raise ValueError("teacher_metric='precomputed' has no table of all batches: use fit.")
         if stream is None:
@@ -347,26 +348,14 @@ class CoherenceDistiller(
         fit.blend(self.fraction_)
         return fit.student
 
-    def _check_fit_input(self, X, y, teacher_embeddings, sample_weight, reset):
-        """Samples of positive weight."""
+    def _check_fit_input(self, X, y, teacher_embeddings, sample_weight, *, reset, least=2):
+        """Samples of positive weight, at least so many."""
         teacher_metric = self._check_metrics()
         if self.student == "mlp":
             check_layer_sizes(self.hidden_layer_sizes)
-        X = self._check_rows(X, reset=reset, ensure_min_samples=2)
-        check_magnitude(X, "X")
-        weight = check_sample_weight(sample_weight, X.shape[0])
-        if np.count_nonzero(weight) < 2:
-            raise ValueError("sample_weight must be positive for at least 2 rows, got 1.")
+        X = self._check_rows(X, reset=reset, ensure_min_samples=least)
         teacher = given_teacher(y, teacher_embeddings)
-        if teacher is None:
-            _check_own_teacher(X, teacher_metric)
-        else:
-            teacher = check_embeddings(teacher, "teacher_embeddings", metric=teacher_metric)
-            check_same_rows(X, teacher, "X", "teacher_embeddings")
-            check_magnitude(teacher, "teacher_embeddings")
-            _check_teacher_has_directions(teacher, teacher_metric)
-        samples = Samples(X, weight, teacher, teacher_metric)
-        return samples if weight.all() else samples.take(np.flatnonzero(weight))
+        return check_samples(X, teacher, teacher_metric, sample_weight, least=least)
 
     def _check_metrics(self):
         """The teacher's metric."""
@@ -445,20 +434,17 @@ class CoherenceDistiller(
 
     def _kept(self, start):
         """The number of components of a student that learns on, if it is of the kind wanted."""
-        kind = "mlp" if isinstance(start, MLPStudent) else "linear"
-        sizes = tuple(len(layer) for layer in start.hidden) if kind == "mlp" else ()
-        given = {"n_components": self.n_components or self.n_components_, "student": self.student}
-        found = {"n_components": self.n_components_, "student": kind}
+        wanted = {"n_components": self.n_components, "student": self.student}
         if self.student == "mlp":
-            given["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
-            found["hidden_layer_sizes"] = sizes
-        for name, value in given.items():
-            if value != found[name]:
+            wanted["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
+        found = kind_of(start)
+        for name, value in wanted.items():
+            if value not in (None, found[name]):
                 raise ValueError(
                     f"{name}={value!r} is not that of the student that is to learn on, "
                     f"{found[name]!r}: fit a new one, with warm_start=False."
                 )
-        return self.n_components_
+        return found["n_components"]
 
     def _report(self, decision, progress):
         if decision.judgements:
@@ -481,7 +467,7 @@ class CoherenceDistiller(
             In the dtype of X, float32 or float64 (other dtypes become float64). With
             ``metric="cosine"`` rows have unit norm, except zero ones.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "student_")
         images = embed(
             self.student_,
             self._check_rows(X, reset=False),
@@ -527,25 +513,6 @@ class CoherenceDistiller(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _check_own_teacher(X, teacher_metric):
-    if teacher_metric == "precomputed":
-        raise ValueError(
-            "teacher_metric='precomputed' needs the teacher's table of dissimilarities: "
-            "give it as teacher_embeddings."
-        )
-    if sp.issparse(X):
-        check_sparse_metric(teacher_metric, "X as its own teacher")
-
-
-def _check_teacher_has_directions(teacher, teacher_metric):
-    if teacher_metric in ANGULAR_METRICS and teacher.shape[1] == 1:
-        raise ValueError(
-            f"teacher_embeddings has one column, of which {teacher_metric!r} sees only the sign: "
-            "give labels as a one-dimensional y, which is no teacher, and numbers with another "
-            "teacher_metric."
-        )
 
 
 def _best_so_far(student):

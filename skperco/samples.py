@@ -4,8 +4,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
-from skperco.starts import teacher_coordinates
+from skperco._validation import (
+    check_embeddings,
+    check_magnitude,
+    check_same_rows,
+    check_sample_weight,
+)
+from skperco.sparse import check_sparse_metric
+from skperco.starts import ANGULAR_METRICS, teacher_coordinates
 
 
 class Samples(NamedTuple):
@@ -47,3 +55,59 @@ class Samples(NamedTuple):
 
 def _taken(array, rows):
     return None if array is None else array[rows]
+
+
+def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
+    """Samples of positive weight, checked.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Checked already.
+    teacher : array-like of shape (n_samples, n_teacher_features) or None
+        None if X is its own teacher.
+    teacher_metric : str or callable
+    sample_weight : array-like of shape (n_samples,) or None
+    least : int
+        How many there must be.
+
+    Returns
+    -------
+    samples : Samples
+    """
+    check_magnitude(X, "X")
+    weight = check_sample_weight(sample_weight, X.shape[0])
+    if np.count_nonzero(weight) < least:
+        raise ValueError(
+            f"sample_weight must be positive for at least {least} rows, "
+            f"got {np.count_nonzero(weight)}."
+        )
+    if teacher is None:
+        _check_own_teacher(X, teacher_metric)
+    else:
+        teacher = _checked_teacher(teacher, teacher_metric, X)
+    samples = Samples(X, weight, teacher, teacher_metric)
+    return samples if weight.all() else samples.take(np.flatnonzero(weight))
+
+
+def _check_own_teacher(X, metric):
+    if metric == "precomputed":
+        raise ValueError(
+            "teacher_metric='precomputed' needs the teacher's table of dissimilarities: "
+            "give it as teacher_embeddings."
+        )
+    if sp.issparse(X):
+        check_sparse_metric(metric, "X as its own teacher")
+
+
+def _checked_teacher(teacher, metric, X):
+    teacher = check_embeddings(teacher, "teacher_embeddings", metric=metric)
+    check_same_rows(X, teacher, "X", "teacher_embeddings")
+    check_magnitude(teacher, "teacher_embeddings")
+    if metric in ANGULAR_METRICS and teacher.shape[1] == 1:
+        raise ValueError(
+            f"teacher_embeddings has one column, of which {metric!r} sees only the sign: give "
+            "labels as a one-dimensional y, which is no teacher, and numbers with another "
+            "teacher_metric."
+        )
+    return teacher

@@ -133,6 +133,17 @@ class MLPStudent(torch.nn.Module):
         self.linear.set_linear(linear_map)
 
 
+def kind_of(student):
+    """What the distiller's parameters say of a student like this, a dict."""
+    is_mlp = isinstance(student, MLPStudent)
+    linear = student.linear if is_mlp else student
+    return {
+        "n_components": len(linear.weight),
+        "student": "mlp" if is_mlp else "linear",
+        "hidden_layer_sizes": tuple(map(len, student.hidden)) if is_mlp else (),
+    }
+
+
 @torch.no_grad()
 def embed(student, X, *, device, unit_norm):
     """Images of all rows, chunk by chunk, computed and returned in the dtype of X.

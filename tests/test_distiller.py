@@ -737,6 +737,14 @@ def test_a_score_refuses_a_teacher_of_other_rows():
         distiller.score(GOOD, TEACHER[:9])
 
 
+def test_a_failed_fit_is_none():
+    distiller = small(2)
+    with pytest.raises(ValueError, match="same rows"):
+        distiller.fit(GOOD, TEACHER[:9])
+    with pytest.raises(NotFittedError):
+        distiller.transform(GOOD)
+
+
 def test_a_failed_fit_can_be_tried_again():
     distiller = small(7)
     with pytest.raises(ValueError, match="n_components"):

@@ -132,6 +132,15 @@ def test_few_more_rows_wait_for_others(rows):
     np.testing.assert_array_equal(changed, small().fit(rows[:330]).transform(rows))
 
 
+def test_a_row_alone_is_a_batch_but_not_the_first(rows):
+    distiller = small().partial_fit(rows[:20])
+    for row in rows[20:22]:
+        distiller.partial_fit(row[None])
+    np.testing.assert_array_equal(distiller.transform(rows), small().fit(rows[:22]).transform(rows))
+    with pytest.raises(ValueError, match="minimum of 2"):
+        small().partial_fit(rows[:1])
+
+
 def test_after_a_fit_the_student_learns_on(rows):
     distiller = small(early_stopping=False).fit(rows[:200])
     before = distiller.transform(rows)
