@@ -8,8 +8,8 @@ settings.load_profile("skperco")
 
 
 def pytest_configure():
-    # Two threads a process: what the smallest machine has, so that timings and sums agree.
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    # What the tests compute is small: more threads would only wait for each other.
+    torch.set_num_threads(1)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
+EXAMPLES = Path(__file__).parents[1] / "examples"
+QUICK = {"plot_data_frames", "plot_grid_search", "plot_pipeline_with_classifier"}
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
+        for path in sorted(EXAMPLES.glob("plot_*.py"))
+    ],
+)
 def test_the_example_runs(example):
     environment = os.environ | {"MPLBACKEND": "Agg"}
     command = [sys.executable, "-W", "error::FutureWarning", str(example)]
