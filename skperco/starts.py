@@ -30,11 +30,14 @@ _SCALING_DIMENSIONS = 256
 # Up to so many columns their (columns x columns) moments are cheaper than iterations.
 _MOMENT_COLUMNS = 2048
 _ROWS_PER_CHUNK = 2**13
+_COLUMNS_PER_CHUNK = 2**15
 _LANDMARKS = 1000
 _CG_TOLERANCE = 1e-2
 _CG_STEPS = 100
-# Outputs that are solved for at once, to bound the memory of wide inputs.
+# Outputs that are solved for at once: at most so many, and so many coefficients, to bound the
+# memory of wide inputs.
 _CG_OUTPUTS = 128
+_CG_COEFFICIENTS = 2**22
 
 
 class LinearMap(NamedTuple):
@@ -49,7 +52,12 @@ class LinearMap(NamedTuple):
 
     def after(self, first):
         """The map `first` followed by this one."""
-        return LinearMap(self.weight @ first.weight, self.weight @ first.bias + self.bias)
+        # In pieces, as a product makes a copy of a wide map in double precision.
+        weight = [
+            self.weight @ first.weight[:, columns]
+            for columns in chunks(first.weight.shape[1], _COLUMNS_PER_CHUNK)
+        ]
+        return LinearMap(np.hstack(weight), self.weight @ first.bias + self.bias)
 
 
 def compression_start(X, n_components, *, metric, sample_weight, random_state):
@@ -348,14 +356,16 @@ def _moment_solver(design, targets):
 
 def _gradient_solver(design, targets):
     """Solve by conjugate gradients, each strength from the solution for the one before."""
-    right = design.backward(targets.astype(design.X.dtype))
-    solution = np.zeros_like(right)
+    targets = targets.astype(design.X.dtype)
+    n_columns = design.X.shape[1] + 1
+    size = max(1, min(_CG_OUTPUTS, _CG_COEFFICIENTS // n_columns))
+    solution = np.zeros((n_columns, targets.shape[1]), dtype=targets.dtype)
 
     def solve(alpha):
-        for outputs in chunks(right.shape[1], _CG_OUTPUTS):
+        for outputs in chunks(targets.shape[1], size):
             solution[:, outputs] = _conjugate_gradients(
                 lambda v: design.backward(design.forward(v)) + v.dtype.type(alpha) * v,
-                right[:, outputs],
+                design.backward(targets[:, outputs]),
                 solution[:, outputs],
             )
         return solution
