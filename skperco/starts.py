@@ -164,8 +164,10 @@ class Transfer:
         predictions = np.empty(targets.shape)
         for fold in np.array_split(self.random_state.permutation(n_rows), _FOLDS):
             others = np.setdiff1d(np.arange(n_rows), fold)
-            regression = self.regress(X[others], targets[others], sample_weight[others])
-            predictions[fold] = regression(X[fold])
+            predict = self.regress(X[others], targets[others], sample_weight[others])
+            predictions[fold] = predict(X[fold])
+            # Its coefficients of wide rows are not to be kept while the next are computed.
+            del predict
         known = _unit_rows(predictions) if self.angular else predictions
         teacher = np.hstack([known, _TARGETS_BESIDE_PREDICTIONS * targets])
         return predictions, teacher, "cosine" if self.angular else "euclidean"
@@ -306,7 +308,7 @@ def ridge(X, targets, alphas, *, intercept, sample_weight):
     solve = solver(design, targets)
     for alpha in alphas:
         coefficients = solve(alpha * scale**2)
-        yield LinearMap(coefficients[:-1].T.copy(), coefficients[-1] * design.constant)
+        yield LinearMap(coefficients[:-1].T, coefficients[-1] * design.constant)
 
 
 def root_mean_square_norm(X, sample_weight):
@@ -359,15 +361,19 @@ def _gradient_solver(design, targets):
     targets = targets.astype(design.X.dtype)
     n_columns = design.X.shape[1] + 1
     size = max(1, min(_CG_OUTPUTS, _CG_COEFFICIENTS // n_columns))
-    solution = np.zeros((n_columns, targets.shape[1]), dtype=targets.dtype)
+    before = None
 
     def solve(alpha):
+        nonlocal before
+        solution = np.empty((n_columns, targets.shape[1]), dtype=targets.dtype)
         for outputs in chunks(targets.shape[1], size):
+            right = design.backward(targets[:, outputs])
             solution[:, outputs] = _conjugate_gradients(
                 lambda v: design.backward(design.forward(v)) + v.dtype.type(alpha) * v,
-                design.backward(targets[:, outputs]),
-                solution[:, outputs],
+                right,
+                np.zeros_like(right) if before is None else before[:, outputs],
             )
+        before = solution
         return solution
 
     return solve
