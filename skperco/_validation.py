@@ -42,25 +42,26 @@ def device_of(X, device):
 
 
 def as_array(data):
-    """Tensors as arrays, and half precision as single; all else as it is."""
+    """Tensors as arrays; all else as it is."""
     if isinstance(data, torch.Tensor):
         if data.layout != torch.strided:
             raise TypeError(
                 f"tensors must be dense, got layout {data.layout}: give sparse rows as SciPy's."
             )
         data = data.detach().cpu()
-        data = data.float() if data.dtype == torch.bfloat16 else data
-        data = data.numpy()
-    return data.astype(np.float32) if getattr(data, "dtype", None) == np.float16 else data
+        # NumPy does not know the type.
+        data = (data.float() if data.dtype == torch.bfloat16 else data).numpy()
+    return data
 
 
 def float_types(data):
     """Types to take as they are; all others become the first of them.
 
-    Frames do not always tell NumPy that all of their columns are of single precision.
+    Half precision becomes single. Frames do not always tell NumPy that all of their columns are
+    of no more.
     """
-    columns = {str(dtype).lower() for dtype in getattr(data, "dtypes", ())}
-    if columns and columns <= {"float16", "float32"}:
+    dtypes = getattr(data, "dtypes", [getattr(data, "dtype", None)])
+    if {str(dtype).lower() for dtype in dtypes} <= {"float16", "float32"}:
         return [np.float32]
     return [np.float64, np.float32]
 
@@ -103,9 +104,10 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False):
     embeddings : ndarray of shape (n_samples, n_features), float32 or float64
         Or CSR, if the metric can take it and `accept_sparse`.
     """
+    embeddings = as_array(embeddings)
     with naming(name):
         embeddings = check_array(
-            as_array(embeddings),
+            embeddings,
             accept_sparse="csr" if accept_sparse else False,
             dtype=float_types(embeddings),
             input_name=name,
@@ -180,10 +182,10 @@ def check_count(value, name, *, least, most=None):
     return int(value)
 
 
-def given_teacher(y, teacher_embeddings):
-    """The teacher by name, or a two-dimensional y; None if X is its own teacher."""
+def given_teacher(y, teacher_embeddings, default=None):
+    """The teacher by name, or a two-dimensional y; the default if there is neither."""
     if teacher_embeddings is not None:
         return teacher_embeddings
     with naming("y"):
         n_dimensions = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
-    return None if n_dimensions == 1 else y
+    return default if y is None or n_dimensions == 1 else y

@@ -322,22 +322,22 @@ class CoherenceDistiller(
         fitted, held_out = self._split(samples, random_state)
         context = self._init_callback_context(max_subtasks=_MOST_STUDENTS)
         progress = Progress(self, context, samples)
-        plan = self._plan(fitted, start, device, progress)
+        plan = self._plan(fitted, start, device, progress.watch)
         trial_seed, seed = random_state.randint(2**31, size=2)
-        decision = self._decide(fitted, held_out, plan, trial_seed, start)
+        decision = self._decide(fitted, held_out, plan, trial_seed)
         self._report(decision, progress)
-        student = self._last_student(samples, decision, seed, start).cpu()
+        student = self._last_student(samples, decision, seed).cpu()
         self.n_components_ = plan.n_components
         progress.end({"student_": student})
         return student
 
-    def _last_student(self, samples, decision, seed, start):
+    def _last_student(self, samples, decision, seed):
         """The student of all samples; or that of the trial, if the user has had enough."""
         self.loss_curve_, self.n_iter_ = [], 1
         if decision.interrupted:
             return _best_so_far(decision.student)
         try:
-            fit = Fit(samples, decision.plan, RandomState(seed), alpha=decision.alpha, start=start)
+            fit = Fit(samples, decision.plan, RandomState(seed), alpha=decision.alpha)
         except KeyboardInterrupt:
             return _best_so_far(decision.student)
         if self.fraction_ > 0:
@@ -371,10 +371,9 @@ class CoherenceDistiller(
 
     def _check_rows(self, X, **options):
         """X as an array of single or double precision, or in CSR."""
+        X = as_array(X)
         with naming("X"):
-            return validate_data(
-                self, as_array(X), accept_sparse="csr", dtype=float_types(X), **options
-            )
+            return validate_data(self, X, accept_sparse="csr", dtype=float_types(X), **options)
 
     def _split(self, samples, random_state):
         """Samples to fit and samples to hold out."""
@@ -384,7 +383,7 @@ class CoherenceDistiller(
             n_held_out = 0
         return samples.take(rows[n_held_out:]), samples.take(rows[:n_held_out])
 
-    def _plan(self, fitted, start, device, progress):
+    def _plan(self, fitted, start, device, watch):
         settings = Settings(
             metric=self.metric,
             rank_power=self.rank_power,
@@ -394,21 +393,21 @@ class CoherenceDistiller(
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
         )
-        n_components = self._count_components(fitted) if start is None else self._kept(start)
         return Plan(
-            n_components=n_components,
+            n_components=self._count_components(fitted) if start is None else self._kept(start),
             student=self.student,
             hidden_layer_sizes=self.hidden_layer_sizes,
             settings=settings,
             device=device,
-            watch=progress.watch,
+            watch=watch,
+            start=start,
         )
 
-    def _decide(self, fitted, held_out, plan, seed, start):
+    def _decide(self, fitted, held_out, plan, seed):
         """A Decision, and what users may know of it."""
         decision = Decision(plan)
         if held_out.n_rows and (self.max_iter > 0 or fitted.teacher is not None):
-            decision = decide(fitted, held_out, plan, seed, start)
+            decision = decide(fitted, held_out, plan, seed)
         self.fraction_ = decision.fraction if self.early_stopping or self.max_iter == 0 else 1.0
         self.validation_scores_ = self.validation_fractions_ = None
         if decision.judgements:
@@ -450,8 +449,11 @@ class CoherenceDistiller(
         if decision.judgements:
             first, last = decision.judgements[0], decision.judgements[decision.chosen]
             progress.say(
-                f"held-out rows: coherence {first.coherence:.4f} -> {last.coherence:.4f}, "
-                f"recall {first.recall:.4f} -> {last.recall:.4f}"
+                "held-out rows: coherence {:.4f} -> {:.4f}, recall {:.4f} -> {:.4f}",
+                first.coherence,
+                last.coherence,
+                first.recall,
+                last.recall,
             )
 
     def transform(self, X):
@@ -464,8 +466,9 @@ class CoherenceDistiller(
         Returns
         -------
         embeddings : ndarray of shape (n_samples, `n_components_`)
-            In the dtype of X, float32 or float64 (other dtypes become float64). With
-            ``metric="cosine"`` rows have unit norm, except zero ones.
+            In the dtype of X, float32 or float64 (half precision becomes float32, all else
+            float64); a tensor, on the device of X, if X is one. With ``metric="cosine"`` rows
+            have unit norm, except zero ones.
         """
         check_is_fitted(self, "student_")
         images = embed(
@@ -494,9 +497,8 @@ class CoherenceDistiller(
             As :func:`perception_coherence_score` gives it; sampled, and repeatable, where
             there are many rows.
         """
-        teacher = given_teacher(y, teacher_embeddings)
         return perception_coherence_score(
-            X if teacher is None else teacher,
+            given_teacher(y, teacher_embeddings, default=X),
             self.transform(X),
             metric=self.metric,
             teacher_metric=self.teacher_metric,

@@ -42,6 +42,8 @@ class Plan(NamedTuple):
     device : torch.device
     watch : callable
         Passes on the steps of a student, as :meth:`Progress.watch` does.
+    start : torch.nn.Module, default=None
+        A student to start from in place of the closed form; left alone.
     """
 
     n_components: int
@@ -50,6 +52,7 @@ class Plan(NamedTuple):
     settings: Settings
     device: torch.device
     watch: Callable
+    start: torch.nn.Module | None = None
 
 
 class Fit:
@@ -64,8 +67,6 @@ class Fit:
         Strength of the ridge regression of a transfer.
     worth : callable, default=None
         What chooses it, as for :class:`Transfer`.
-    start : torch.nn.Module, default=None
-        A student to start from in place of the closed form; left alone.
 
     Attributes
     ----------
@@ -78,15 +79,17 @@ class Fit:
         Whether the user has cut the refinement short.
     """
 
-    def __init__(self, samples, plan, random_state, *, alpha=None, worth=None, start=None):
+    def __init__(self, samples, plan, random_state, *, alpha=None, worth=None):
         self.samples = samples
         self.plan = plan
         self.random_state = random_state
         self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
         self.transfers = samples.teacher is not None
-        self.transfer = self._transfer(alpha, worth) if self.transfers and start is None else None
+        self.transfer = None
+        if self.transfers and plan.start is None:
+            self.transfer = self._transfer(alpha, worth)
         self.alpha = None if self.transfer is None else self.transfer.alpha
-        student = self._new_student() if start is None else copy.deepcopy(start)
+        student = self._new_student() if plan.start is None else copy.deepcopy(plan.start)
         self.student = student.to(plan.device)
         self.losses = []
         self.refinement = None
@@ -104,7 +107,7 @@ class Fit:
             self._refine(n_rows)
         except KeyboardInterrupt:
             self.interrupted = True
-        self.losses = [loss.item() for loss in self.losses]
+        self.losses = torch.stack(self.losses).tolist() if self.losses else []
         self.blend(1.0)
 
     def blend(self, fraction):

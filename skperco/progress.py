@@ -53,7 +53,7 @@ class Progress:
             task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
             for loss in islice(steps, len(numbers)):
                 yield loss
-            self.say(f"step {numbers[-1] + 1}/{n_steps}, loss {loss:.4f}")
+            self.say("step {}/{}, loss {:.4f}", numbers[-1] + 1, n_steps, loss)
             if self._end(task, attributes):
                 break
         self._end(stage, attributes)
@@ -62,10 +62,10 @@ class Progress:
         """The fit is done, and gives the estimator these attributes."""
         self._end(self.context, attributes)
 
-    def say(self, message):
-        """Print a line, if the estimator is to."""
+    def say(self, message, *values):
+        """Print a line, if the estimator is to; only then is the device waited for."""
         if self.estimator.verbose:
-            print(f"[{type(self.estimator).__name__}] {message}")
+            print(f"[{type(self.estimator).__name__}] {message.format(*values)}")
 
     def _end(self, task, attributes):
         """Whether a callback wants no more tasks of this kind."""

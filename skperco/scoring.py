@@ -70,9 +70,7 @@ class PerceptionCoherenceScorer:
         -------
         score : float
         """
-        teacher = given_teacher(y, teacher_embeddings)
-        if teacher is None:
-            teacher = X
+        teacher = given_teacher(y, teacher_embeddings, default=X)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self.score(teacher, estimator.transform(X), **weights, **self.options)
 

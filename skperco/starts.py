@@ -164,10 +164,10 @@ class Transfer:
         predictions = np.empty(targets.shape)
         for fold in np.array_split(self.random_state.permutation(n_rows), _FOLDS):
             others = np.setdiff1d(np.arange(n_rows), fold)
-            predict = self.regress(X[others], targets[others], sample_weight[others])
-            predictions[fold] = predict(X[fold])
-            # Its coefficients of wide rows are not to be kept while the next are computed.
-            del predict
+            # Without a name, or the coefficients of wide rows are kept while the next are computed.
+            predictions[fold] = self.regress(X[others], targets[others], sample_weight[others])(
+                X[fold]
+            )
         known = _unit_rows(predictions) if self.angular else predictions
         teacher = np.hstack([known, _TARGETS_BESIDE_PREDICTIONS * targets])
         return predictions, teacher, "cosine" if self.angular else "euclidean"

@@ -53,7 +53,7 @@ class Decision(NamedTuple):
         return FRACTIONS[self.chosen] if self.judgements else 0.0
 
 
-def decide(fitted, held_out, plan, seed, start=None):
+def decide(fitted, held_out, plan, seed):
     """Fit without the held-out samples, and ask them.
 
     Parameters
@@ -61,8 +61,6 @@ def decide(fitted, held_out, plan, seed, start=None):
     fitted, held_out : Samples
     plan : Plan
     seed : int
-    start : torch.nn.Module, default=None
-        A student to start from in place of the closed form.
 
     Returns
     -------
@@ -77,12 +75,12 @@ def decide(fitted, held_out, plan, seed, start=None):
     def worth(start):
         return ridge_judge(start(held_out.X)).worth(plan.settings.rank_power)
 
-    fit = Fit(fitted, plan, RandomState(seed), worth=worth, start=start)
+    fit = Fit(fitted, plan, RandomState(seed), worth=worth)
     decision = _try(fit, held_out.X, judge)
     if _is_short(decision):
         settings = plan.settings._replace(far_weight=_FIRMER * plan.settings.far_weight)
         firmer = plan._replace(settings=settings)
-        fit = Fit(fitted, firmer, RandomState(seed), alpha=decision.alpha, start=start)
+        fit = Fit(fitted, firmer, RandomState(seed), alpha=decision.alpha)
         again = _try(fit, held_out.X, judge)
         decision = max(decision, again, key=lambda one: one.fraction)
         decision = decision._replace(interrupted=again.interrupted)

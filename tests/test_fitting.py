@@ -127,7 +127,7 @@ def test_a_fit_can_start_from_a_student(embeddings, kind):
     samples = kind(embeddings[:N_ROWS])
     start = Fit(samples, plan(), RandomState(0)).student
     before = [value.clone() for value in start.parameters()]
-    fit = Fit(samples, plan(), RandomState(1), start=start)
+    fit = Fit(samples, plan()._replace(start=start), RandomState(1))
     assert fit.alpha is None
     fit.refine()
     assert all(map(torch.equal, before, start.parameters()))

@@ -144,7 +144,7 @@ def test_tags_say_what_it_takes(student):
     assert tags.input_tags.sparse
     assert not tags.input_tags.allow_nan
     assert not tags.target_tags.required
-    assert not tags.requires_fit or tags.transformer_tags is not None
+    assert tags.requires_fit
     assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
 
 

@@ -79,9 +79,9 @@ def small(**parameters):
     return CoherenceDistiller(**({"n_components": 4, "random_state": 0} | quick | parameters))
 
 
-def streamed(distiller, *columns, n_batches=3):
-    for batch in zip(*(np.array_split(np.arange(400), n_batches),), strict=True):
-        distiller.partial_fit(*(column[batch[0]] for column in columns))
+def streamed(distiller, *columns):
+    for batch in np.array_split(np.arange(400), 3):
+        distiller.partial_fit(*(column[batch] for column in columns))
     return distiller
 
 
