@@ -1,5 +1,10 @@
+import numpy as np
+import pytest
 import torch
 from hypothesis import settings
+from sklearn import config_context
+
+from skperco.datasets import load_wordnet_glosses
 
 # The same examples in every run, so that a failure is the change's; `explore` looks for new ones.
 settings.register_profile("skperco", deadline=None, print_blob=True, derandomize=True)
@@ -25,3 +30,31 @@ def pytest_terminal_summary(terminalreporter):
             f"scikit-learn's estimator checks passed: {len(passed) - n_mlp} for the linear "
             f"student, {n_mlp} for the MLP"
         )
+
+
+@pytest.fixture(scope="session")
+def glosses():
+    return load_wordnet_glosses()
+
+
+@pytest.fixture(scope="session")
+def rows(glosses):
+    """A third of the teacher's features, so that the teacher knows more."""
+    return glosses.data[:240, :128]
+
+
+@pytest.fixture(scope="session")
+def teacher(glosses):
+    return glosses.data[:240]
+
+
+@pytest.fixture(scope="session")
+def weights(glosses):
+    """Longer glosses count for more."""
+    return np.array([len(text) for text in glosses.text[:240]], dtype=float)
+
+
+@pytest.fixture
+def routing():
+    with config_context(enable_metadata_routing=True):
+        yield

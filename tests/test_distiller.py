@@ -2,6 +2,7 @@ import pickle
 import subprocess
 import sys
 
+import builders
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -17,14 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
-from skperco.datasets import load_wordnet_glosses
 
 STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
-
-
-@pytest.fixture(scope="module")
-def glosses():
-    return load_wordnet_glosses()
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +40,7 @@ def texts(glosses):
 
 
 def small(n_components=8, **parameters):
-    """A distiller whose fit takes a moment."""
-    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 8}
-    return CoherenceDistiller(
-        n_components, **(quick | {"random_state": 0, "device": "cpu"} | parameters)
-    )
+    return builders.small(n_components, **parameters)
 
 
 def closed_form(**parameters):

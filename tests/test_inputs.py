@@ -3,20 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from builders import small
 from sklearn.utils import estimator_html_repr, get_tags
 
-from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
+from skperco import neighbor_recall_score, perception_coherence_score
 from skperco.datasets import load_wordnet_glosses
 
 
 @pytest.fixture(scope="module")
 def rows():
     return load_wordnet_glosses().data[:300]
-
-
-def small(**parameters):
-    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 8}
-    return CoherenceDistiller(**({"n_components": 4, "random_state": 0} | quick | parameters))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +63,7 @@ def test_sparse_tensors_are_refused(rows):
 def test_tensors_are_computed_with_where_they_are(rows, monkeypatch):
     asked = []
     monkeypatch.setattr("skperco._validation.check_device", asked.append)
-    distiller = small().fit(torch.from_numpy(rows))
+    distiller = small(device="auto").fit(torch.from_numpy(rows))
     distiller.transform(torch.from_numpy(rows))
     distiller.score(torch.from_numpy(rows))
     assert asked == []

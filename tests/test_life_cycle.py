@@ -4,13 +4,15 @@ import pickle
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import joblib
 import numpy as np
 import pytest
+from builders import small
 from sklearn.exceptions import ConvergenceWarning
 
-from skperco import CoherenceDistiller, trials
+from skperco import trials
 from skperco.datasets import load_wordnet_glosses
 
 STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
@@ -26,9 +28,7 @@ def columns_of(kind, rows):
     return (rows,) if kind == "compression" else (rows[:, ::2], rows)
 
 
-def small(**parameters):
-    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 20}
-    return CoherenceDistiller(**({"n_components": 4, "random_state": 0} | quick | parameters))
+small = partial(small, max_iter=20)
 
 
 # Warm starts

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn import config_context
+from builders import small, with_routing
 from sklearn.base import clone
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
@@ -32,29 +32,6 @@ from skperco import (
     neighbor_recall_score,
     perception_coherence_score,
 )
-from skperco.datasets import load_wordnet_glosses
-
-
-@pytest.fixture(scope="module")
-def glosses():
-    return load_wordnet_glosses()
-
-
-@pytest.fixture(scope="module")
-def rows(glosses):
-    """A third of the teacher's features, so that the teacher knows more."""
-    return glosses.data[:240, :128]
-
-
-@pytest.fixture(scope="module")
-def teacher(glosses):
-    return glosses.data[:240]
-
-
-@pytest.fixture(scope="module")
-def weights(glosses):
-    """Longer glosses count for more."""
-    return np.array([len(text) for text in glosses.text[:240]], dtype=float)
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +40,8 @@ def many_rows(glosses):
     return np.concatenate([glosses.data[:, :64], glosses.data[:4000, -64:]])
 
 
-@pytest.fixture
-def routing():
-    with config_context(enable_metadata_routing=True):
-        yield
-
-
-with_routing = pytest.mark.usefixtures("routing")
-
-
-def small(n_components=4, **parameters):
-    """A distiller whose fit takes a moment, and has steps however few rows a fold has."""
-    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 4}
-    quick["early_stopping"] = False
-    return CoherenceDistiller(
-        n_components, **(quick | {"random_state": 0, "device": "cpu"} | parameters)
-    )
+# Steps are taken however few rows a fold has.
+small = functools.partial(small, max_iter=4, early_stopping=False)
 
 
 def by_hand(estimator, X, teacher=None, *, score=perception_coherence_score, cv=2):

@@ -1,6 +1,8 @@
+from functools import partial
+
 import numpy as np
 import pytest
-from sklearn import config_context
+from builders import small, with_routing
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -10,18 +12,6 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skperco import CoherenceDistiller, perception_coherence_score
-from skperco.datasets import load_wordnet_glosses
-
-
-@pytest.fixture(scope="module")
-def glosses():
-    return load_wordnet_glosses()
-
-
-@pytest.fixture(scope="module")
-def rows(glosses):
-    """A third of the teacher's features, so that the teacher knows more."""
-    return glosses.data[:240, :128]
 
 
 @pytest.fixture(scope="module")
@@ -30,38 +20,13 @@ def new_rows(glosses):
 
 
 @pytest.fixture(scope="module")
-def teacher(glosses):
-    return glosses.data[:240]
-
-
-@pytest.fixture(scope="module")
-def weights(glosses):
-    """Longer glosses count for more."""
-    return np.array([len(text) for text in glosses.text[:240]], dtype=float)
-
-
-@pytest.fixture(scope="module")
 def labels(glosses):
     """Whether the word that a gloss explains is a noun."""
     return np.char.startswith(glosses.target_names[glosses.target[:240]].astype(str), "noun")
 
 
-@pytest.fixture
-def routing():
-    with config_context(enable_metadata_routing=True):
-        yield
-
-
-with_routing = pytest.mark.usefixtures("routing")
-
-
-def small(n_components=4, **parameters):
-    """A distiller whose fit takes a moment, and has steps however few rows a fold has."""
-    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 4}
-    quick["early_stopping"] = False
-    return CoherenceDistiller(
-        n_components, **(quick | {"random_state": 0, "device": "cpu"} | parameters)
-    )
+# Steps are taken however few rows a fold has.
+small = partial(small, max_iter=4, early_stopping=False)
 
 
 def asking(distiller, **requests):

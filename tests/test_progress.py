@@ -1,12 +1,14 @@
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from builders import small
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.model_selection import GridSearchCV
 
-from skperco import CoherenceDistiller, PerceptionCoherenceScorer
+from skperco import PerceptionCoherenceScorer
 from skperco.datasets import load_wordnet_glosses
 
 
@@ -15,9 +17,7 @@ def rows():
     return load_wordnet_glosses().data[:300]
 
 
-def small(**parameters):
-    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 25}
-    return CoherenceDistiller(**({"n_components": 4, "random_state": 0} | quick | parameters))
+small = partial(small, max_iter=25)
 
 
 def monitor_of(**options):

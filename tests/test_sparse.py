@@ -1,13 +1,15 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from builders import small
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skperco import (
-    CoherenceDistiller,
     neighbor_recall_score,
     perception_coherence_samples,
     perception_coherence_score,
@@ -74,9 +76,7 @@ def test_a_score_says_which_metrics_sparse_rows_have(texts):
         perception_coherence_score(texts, texts, metric="correlation")
 
 
-def small(**parameters):
-    quick = {"batch_size": 64, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 8}
-    return CoherenceDistiller(**({"n_components": 16, "random_state": 0} | quick | parameters))
+small = partial(small, n_components=16, batch_size=64)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from builders import small
 
-from skperco import CoherenceDistiller, streams
+from skperco import streams
 from skperco.datasets import load_wordnet_glosses
 from skperco.samples import Samples
 from skperco.streams import Stream
@@ -72,11 +73,6 @@ def test_a_stream_has_news_when_it_has_grown_by_a_tenth():
 
 
 # As the distiller uses it
-
-
-def small(**parameters):
-    quick = {"batch_size": 32, "n_references": 64, "hidden_layer_sizes": (16,), "max_iter": 8}
-    return CoherenceDistiller(**({"n_components": 4, "random_state": 0} | quick | parameters))
 
 
 def streamed(distiller, *columns):
