@@ -7,12 +7,8 @@ from typing import NamedTuple
 import torch
 
 from skperco._rows import RowTaker
-from skperco.starts import (
-    ANGULAR_METRICS,
-    Transfer,
-    compression_start,
-    root_mean_square_norm,
-)
+from skperco.linear_maps import root_mean_square_norm
+from skperco.starts import ANGULAR_METRICS, Transfer, compression_start
 from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed
 from skperco.teacher import Teacher
 from skperco.training import Refinement, Settings
@@ -162,7 +158,7 @@ class Fit:
 
     def _new_linear_student(self):
         if self.transfer is not None:
-            return LinearStudent(*_tensors(self.transfer.start()))
+            return LinearStudent(*_tensors(self.transfer.through(self.transfer.directions)))
         metric = self.plan.settings.metric
         start = compression_start(
             self.samples.X,
@@ -190,7 +186,7 @@ class Fit:
         for _ in refinement.run():
             pass
         refinement.blend(1.0)
-        return directions.linear_map().after(self.transfer.regression)
+        return self.transfer.through(directions.linear_map())
 
     def _refinement(self, student, take, teacher, seen):
         weight = torch.from_numpy(seen.weight)

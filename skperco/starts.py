@@ -1,16 +1,11 @@
-"""Closed forms that the students start from: leading directions, and ridge regression."""
-
-from typing import NamedTuple
+"""Closed forms that the students start from: leading directions, of rows or of predictions."""
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.linalg import eigh
-from scipy.sparse.linalg import LinearOperator, svds
-from sklearn.utils.extmath import svd_flip
 
-from skperco._rows import chunks
 from skperco.dissimilarity import METRICS
-from skperco.sparse import sparse_squared_norms
+from skperco.linear_maps import LinearMap, leading_directions, squared_norms
+from skperco.ridge import Ridge
 from skperco.teacher import dissimilarity_table
 
 ANGULAR_METRICS = {"cosine", "correlation"}
@@ -27,37 +22,8 @@ _FOLDS = 3
 # How much the true targets weigh beside their predictions when directions are refined.
 _TARGETS_BESIDE_PREDICTIONS = 0.7
 _SCALING_DIMENSIONS = 256
-# Up to so many columns their (columns x columns) moments are cheaper than iterations.
-_MOMENT_COLUMNS = 2048
 _ROWS_PER_CHUNK = 2**13
-_COLUMNS_PER_CHUNK = 2**15
 _LANDMARKS = 1000
-_CG_TOLERANCE = 1e-2
-_CG_STEPS = 100
-# Outputs that are solved for at once: at most so many, and so many coefficients, to bound the
-# memory of wide inputs.
-_CG_OUTPUTS = 128
-_CG_COEFFICIENTS = 2**22
-
-
-class LinearMap(NamedTuple):
-    """rows @ weight.T + bias, float64."""
-
-    weight: np.ndarray
-    bias: np.ndarray
-
-    def __call__(self, rows):
-        """Images of the rows."""
-        return rows @ self.weight.T + self.bias
-
-    def after(self, first):
-        """The map `first` followed by this one."""
-        # In pieces, as a product makes a copy of a wide map in double precision.
-        weight = [
-            self.weight @ first.weight[:, columns]
-            for columns in chunks(first.weight.shape[1], _COLUMNS_PER_CHUNK)
-        ]
-        return LinearMap(np.hstack(weight), self.weight @ first.bias + self.bias)
 
 
 def compression_start(X, n_components, *, metric, sample_weight, random_state):
@@ -110,8 +76,6 @@ class Transfer:
     Attributes
     ----------
     alpha : float
-    regression : LinearMap
-        From X to the targets.
     directions : LinearMap
         From the targets to the components.
     """
@@ -129,23 +93,29 @@ class Transfer:
         worth=None,
     ):
         self.angular = metric in ANGULAR_METRICS
-        self.intercept = _INTERCEPT if self.angular else _FREE_INTERCEPT
         self.random_state = random_state
+        self.targets = targets
+        self.ridge = self._ridge(X, sample_weight)
         self.alpha = _ALPHA if alpha is None else alpha
         if alpha is None and worth is not None:
-            self.alpha = self._best_alpha(X, targets, sample_weight, worth)
-        self.regression = self.regress(X, targets, sample_weight)
+            self.alpha = self._best_alpha(sample_weight, worth)
         self.directions = leading_directions(
-            self.regression(X),
+            self.ridge.predict(X, targets, self.alpha),
             n_components,
             center=not self.angular,
             sample_weight=sample_weight,
             random_state=random_state,
         )
 
-    def start(self):
-        """From X to the components, in closed form; a LinearMap."""
-        return self.directions.after(self.regression)
+    def through(self, directions):
+        """From X to what `directions` make of the predicted targets; a LinearMap.
+
+        The regression of what they make of the targets themselves is the same map, but for
+        their bias, and has fewer outputs.
+        """
+        projected = self.targets @ directions.weight.T
+        weight, bias = self.ridge.fit(projected, self.alpha)
+        return LinearMap(weight, bias + directions.bias)
 
     def cross_predictions(self, X, targets, sample_weight):
         """Predictions of rows by regressions that have not seen them, and a teacher.
@@ -164,37 +134,26 @@ class Transfer:
         predictions = np.empty(targets.shape)
         for fold in np.array_split(self.random_state.permutation(n_rows), _FOLDS):
             others = np.setdiff1d(np.arange(n_rows), fold)
-            # Without a name, or the coefficients of wide rows are kept while the next are computed.
-            predictions[fold] = self.regress(X[others], targets[others], sample_weight[others])(
-                X[fold]
-            )
+            seen = self._ridge(X[others], sample_weight[others])
+            predictions[fold] = seen.predict(X[fold], targets[others], self.alpha)
         known = _unit_rows(predictions) if self.angular else predictions
         teacher = np.hstack([known, _TARGETS_BESIDE_PREDICTIONS * targets])
         return predictions, teacher, "cosine" if self.angular else "euclidean"
 
-    def regress(self, X, targets, sample_weight):
-        """Ridge regression of the targets on X, of the chosen strength; a LinearMap."""
-        (regression,) = ridge(
-            X, targets, [self.alpha], intercept=self.intercept, sample_weight=sample_weight
-        )
-        return regression
+    def _ridge(self, X, sample_weight):
+        intercept = _INTERCEPT if self.angular else _FREE_INTERCEPT
+        return Ridge(X, intercept=intercept, sample_weight=sample_weight)
 
-    def _best_alpha(self, X, targets, sample_weight, worth):
+    def _best_alpha(self, sample_weight, worth):
         # The leading directions of the targets decide as well as all of them do, and sooner.
         project = leading_directions(
-            targets,
-            min(_JUDGED_TARGETS, *targets.shape),
+            self.targets,
+            min(_JUDGED_TARGETS, *self.targets.shape),
             center=False,
             sample_weight=sample_weight,
             random_state=self.random_state,
         )
-        regressions = ridge(
-            X,
-            project(targets),
-            _ALPHAS,
-            intercept=self.intercept,
-            sample_weight=sample_weight,
-        )
+        regressions = self.ridge.path(project(self.targets), _ALPHAS)
         worths = dict(zip(_ALPHAS, map(worth, regressions), strict=True))
         return max(worths, key=worths.get)
 
@@ -231,183 +190,6 @@ def teacher_coordinates(teacher, metric, random_state):
 def _unit_rows(rows):
     norms = np.sqrt(squared_norms(rows))[:, None].astype(rows.dtype)
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-
-
-def leading_directions(X, n_components, *, center, sample_weight, random_state):
-    """Project on the leading right singular vectors of the rows.
-
-    Parameters
-    ----------
-    X : ndarray or CSR of shape (n_samples, n_features)
-    n_components : int
-        At most min(n_samples, n_features).
-    center : bool
-        Whether to subtract the mean first (as PCA does) or not (as truncated SVD does).
-        Centering serves euclidean dissimilarities, to which it changes nothing, and harms
-        cosine ones, which look from the origin.
-    sample_weight : ndarray of shape (n_samples,)
-    random_state : RandomState
-
-    Returns
-    -------
-    start : LinearMap
-    """
-    n_features = X.shape[1]
-    mean = sample_weight @ X / sample_weight.sum() if center else np.zeros(n_features)
-    if n_features <= _MOMENT_COLUMNS or n_components == min(X.shape):
-        directions = _moment_directions(X, mean, n_components, sample_weight)
-    else:
-        directions = _iterated_directions(X, mean, n_components, sample_weight, random_state)
-    _, directions = svd_flip(None, directions, u_based_decision=False)
-    return LinearMap(directions.copy(), -directions @ mean)
-
-
-def _moment_directions(X, mean, n_components, sample_weight):
-    moments = _moments(X, sample_weight)
-    moments -= sample_weight.sum() * np.outer(mean, mean)
-    last = len(moments) - 1
-    _, vectors = eigh(moments, subset_by_index=[last - n_components + 1, last])
-    return vectors[:, ::-1].T
-
-
-def _iterated_directions(X, mean, n_components, sample_weight, random_state):
-    root = np.sqrt(sample_weight)
-    operator = LinearOperator(
-        X.shape,
-        dtype=X.dtype,
-        matvec=lambda v: root * (X @ v.ravel() - mean @ v.ravel()),
-        rmatvec=lambda u: X.T @ (root * u.ravel()) - mean * (root @ u.ravel()),
-    )
-    guess = random_state.standard_normal(min(X.shape)).astype(X.dtype)
-    _, _, directions = svds(operator, k=n_components, v0=guess)
-    return directions[::-1].astype(np.float64)
-
-
-def ridge(X, targets, alphas, *, intercept, sample_weight):
-    """Ridge regressions of `targets` on `X`, one for each strength.
-
-    Parameters
-    ----------
-    X : ndarray or CSR of shape (n_samples, n_features)
-    targets : ndarray of shape (n_samples, n_outputs)
-    alphas : sequence of float
-        Strengths, in units of the mean squared norm of the rows, strongest first.
-    intercept : float
-        Value of a constant column that joins X, in units of the root mean squared norm of the
-        rows. Its coefficient is penalised like the others: a row that tells nothing is mapped
-        near the mean, and the others are not drawn to it.
-    sample_weight : ndarray of shape (n_samples,)
-
-    Yields
-    ------
-    start : LinearMap
-    """
-    scale = root_mean_square_norm(X, sample_weight)
-    design = _Design(X, intercept * scale, sample_weight / sample_weight.mean())
-    solver = _moment_solver if X.shape[1] <= _MOMENT_COLUMNS else _gradient_solver
-    solve = solver(design, targets)
-    for alpha in alphas:
-        coefficients = solve(alpha * scale**2)
-        yield LinearMap(coefficients[:-1].T, coefficients[-1] * design.constant)
-
-
-def root_mean_square_norm(X, sample_weight):
-    """Typical norm of a row; 1 if all rows are zero."""
-    norm = np.sqrt(sample_weight @ squared_norms(X) / sample_weight.sum())
-    return norm if norm > 0 else 1.0
-
-
-def squared_norms(X):
-    """Squared norms of the rows, float64 of shape (n_samples,)."""
-    if sp.issparse(X):
-        return sparse_squared_norms(X)
-    return np.einsum("ij,ij->i", X, X, dtype=np.float64)
-
-
-class _Design(NamedTuple):
-    """X with a constant column, its rows weighted."""
-
-    X: np.ndarray
-    constant: float
-    sample_weight: np.ndarray
-
-    def forward(self, coefficients):
-        return (
-            self.X @ coefficients[:-1] + coefficients.dtype.type(self.constant) * coefficients[-1]
-        )
-
-    def backward(self, residuals):
-        weighted = self.sample_weight[:, None].astype(residuals.dtype) * residuals
-        return np.vstack(
-            [self.X.T @ weighted, weighted.dtype.type(self.constant) * weighted.sum(0)]
-        )
-
-
-def _moment_solver(design, targets):
-    """Solve for any strength by the eigenvectors of the moments."""
-    moments = _moments(design.X, design.sample_weight)
-    cross = design.X.T @ (design.sample_weight[:, None] * targets)
-    sums = design.sample_weight @ design.X
-    corner = design.constant * sums
-    total = design.constant**2 * design.sample_weight.sum()
-    values, vectors = eigh(np.block([[moments, corner[:, None]], [corner, total]]))
-    target_sums = design.constant * (design.sample_weight @ targets)
-    rotated = vectors.T @ np.vstack([cross, target_sums])
-    return lambda alpha: vectors @ (rotated / (values.clip(0) + alpha)[:, None])
-
-
-def _gradient_solver(design, targets):
-    """Solve by conjugate gradients, each strength from the solution for the one before."""
-    targets = targets.astype(design.X.dtype)
-    n_columns = design.X.shape[1] + 1
-    size = max(1, min(_CG_OUTPUTS, _CG_COEFFICIENTS // n_columns))
-    before = None
-
-    def solve(alpha):
-        nonlocal before
-        solution = np.empty((n_columns, targets.shape[1]), dtype=targets.dtype)
-        for outputs in chunks(targets.shape[1], size):
-            right = design.backward(targets[:, outputs])
-            solution[:, outputs] = _conjugate_gradients(
-                lambda v: design.backward(design.forward(v)) + v.dtype.type(alpha) * v,
-                right,
-                np.zeros_like(right) if before is None else before[:, outputs],
-            )
-        before = solution
-        return solution
-
-    return solve
-
-
-def _conjugate_gradients(matrix, right, guess):
-    """Solve matrix(x) = right for each column of `right`, to a relative residual."""
-    solution = guess.copy()
-    residual = right - matrix(solution)
-    direction = residual.copy()
-    power = np.square(residual).sum(0)
-    enough = _CG_TOLERANCE**2 * np.square(right).sum(0)
-    for _ in range(_CG_STEPS):
-        if (power <= enough).all():
-            break
-        image = matrix(direction)
-        curvature = (direction * image).sum(0)
-        step = np.divide(power, curvature, out=np.zeros_like(power), where=curvature > 0)
-        solution += step * direction
-        residual -= step * image
-        power, previous = np.square(residual).sum(0), power
-        ratio = np.divide(power, previous, out=np.zeros_like(power), where=previous > 0)
-        direction = residual + ratio * direction
-    return solution
-
-
-def _moments(X, sample_weight):
-    """X.T X, weighted, in double precision but without a double copy of X."""
-    moments = np.zeros((X.shape[1], X.shape[1]))
-    for rows in chunks(X.shape[0], _ROWS_PER_CHUNK):
-        doubled = X[rows].astype(np.float64)
-        product = doubled.T @ (sp.diags_array(sample_weight[rows]) @ doubled)
-        moments += product.toarray() if sp.issparse(product) else product
-    return moments
 
 
 def classical_scaling(dissimilarities, n_rows, n_dimensions, random_state):

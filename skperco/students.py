@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from skperco._rows import as_tensor, chunks
 from skperco.dissimilarity import unit_rows
-from skperco.starts import LinearMap
+from skperco.linear_maps import LinearMap
 
 _ROWS_PER_CHUNK = 2**14
 _SHIFT_SCALE = 0.4

@@ -1,5 +1,6 @@
 """What several tests build on."""
 
+import numpy as np
 import pytest
 
 from skperco import CoherenceDistiller
@@ -18,3 +19,10 @@ def small(n_components=4, **parameters):
         "device": "cpu",
     }
     return CoherenceDistiller(n_components, **(quick | parameters))
+
+
+def rows_of(seed, n=60, d=12, offset=0.3):
+    """Sparse rows with a mean, whose directions differ in size."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(n, d)) * np.linspace(2, 0.5, d) + offset
+    return np.where(rng.random((n, d)) < 0.7, rows, 0)

@@ -4,6 +4,7 @@ import torch
 from hypothesis import settings
 from sklearn import config_context
 
+from skperco import linear_maps, ridge
 from skperco.datasets import load_wordnet_glosses
 
 # The same examples in every run, so that a failure is the change's; `explore` looks for new ones.
@@ -58,3 +59,13 @@ def weights(glosses):
 def routing():
     with config_context(enable_metadata_routing=True):
         yield
+
+
+@pytest.fixture(params=["few columns", "many columns"])
+def columns(request, monkeypatch):
+    """Both ways to the same closed form: by moments and by iterations."""
+    if request.param == "many columns":
+        for room in (linear_maps, ridge):
+            monkeypatch.setattr(room, "MOMENT_COLUMNS", 0)
+    monkeypatch.setattr(ridge, "_CG_TOLERANCE", 1e-10)
+    monkeypatch.setattr(ridge, "_CG_STEPS", 1000)

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import torch
+from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
 
@@ -91,3 +92,11 @@ def table(rows, metric):
 def global_random_states():
     """What torch and NumPy draw from where they are given nothing else, to compare."""
     return pickle.dumps((torch.get_rng_state().numpy(), check_random_state(None).get_state()))
+
+
+def ridge_predictions(X, targets, alpha, intercept, weights):
+    """Predictions of ridge regression on X with a constant column, in the units of `ridge`."""
+    scale = np.sqrt(np.average(np.square(X).sum(1), weights=weights))
+    design = np.column_stack([X, np.full(len(X), intercept * scale)])
+    model = Ridge(alpha=alpha * scale**2, fit_intercept=False, solver="svd")
+    return model.fit(design, targets, sample_weight=weights / weights.mean()).predict(design)

@@ -7,8 +7,9 @@ from skperco import neighbor_recall_score, perception_coherence_score
 from skperco.datasets import load_wordnet_glosses
 from skperco.fitting import Fit, Plan
 from skperco.judging import Judgement
+from skperco.ridge import Ridge
 from skperco.samples import Samples
-from skperco.starts import _ALPHAS, _INTERCEPT, ridge, teacher_coordinates
+from skperco.starts import _ALPHAS, _INTERCEPT, teacher_coordinates
 from skperco.students import LinearStudent, MLPStudent, ProjectionStudent
 from skperco.training import Settings
 from skperco.trials import FRACTIONS, Decision, decide
@@ -216,7 +217,8 @@ def test_the_ridge_is_the_best_for_the_held_out_rows_and_ten_neighbors(embedding
     fitted, held_out = (transfer(rows) for rows in (embeddings[:N_ROWS], embeddings[300:400]))
     given = plan(rank_power=rank_power, max_iter=0)
     targets = fitted.targets @ np.linalg.svd(fitted.targets, full_matrices=False)[2][:64].T
-    starts = ridge(fitted.X, targets, _ALPHAS, intercept=_INTERCEPT, sample_weight=fitted.weight)
+    ridge = Ridge(fitted.X, intercept=_INTERCEPT, sample_weight=fitted.weight)
+    starts = ridge.path(targets, _ALPHAS)
     worths = {
         alpha: rank_power * perception_coherence_score(held_out.teacher, start(held_out.X))
         + (1 - rank_power)

@@ -2,34 +2,18 @@ import numpy as np
 import pytest
 import references
 import scipy.sparse as sp
+from builders import rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import svd
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
 
 from skperco import starts
-from skperco.starts import Transfer, classical_scaling, compression_start, ridge
+from skperco.starts import Transfer, classical_scaling, compression_start
 
 LAYOUTS = pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
 METRICS = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 SEEDS = st.integers(0, 1000)
-
-
-@pytest.fixture(params=["few columns", "many columns"])
-def columns(request, monkeypatch):
-    """Both ways to the same closed form: by moments and by iterations."""
-    if request.param == "many columns":
-        monkeypatch.setattr(starts, "_MOMENT_COLUMNS", 0)
-    monkeypatch.setattr(starts, "_CG_TOLERANCE", 1e-10)
-    monkeypatch.setattr(starts, "_CG_STEPS", 1000)
-
-
-def rows_of(seed, n=60, d=12, offset=0.3):
-    """Sparse rows with a mean, whose directions differ in size."""
-    rng = np.random.default_rng(seed)
-    rows = rng.normal(size=(n, d)) * np.linspace(2, 0.5, d) + offset
-    return np.where(rng.random((n, d)) < 0.7, rows, 0)
 
 
 def counts_of(seed, n=60):
@@ -47,7 +31,7 @@ def options(metric="cosine", n=60, sample_weight=None):
 
 def transfer(*arguments, **parameters):
     found = Transfer(*arguments, **parameters)
-    return found.directions.after(found.regression)
+    return found.through(found.directions)
 
 
 def unit(rows):
@@ -61,14 +45,6 @@ def projector(start):
 def gram(images):
     """What does not change when the images turn or are mirrored."""
     return images @ images.T
-
-
-def sklearn_ridge(X, targets, alpha, intercept, weights):
-    """Predictions of ridge regression on X with a constant column, in the units of `ridge`."""
-    scale = np.sqrt(np.average(np.square(X).sum(1), weights=weights))
-    design = np.column_stack([X, np.full(len(X), intercept * scale)])
-    model = Ridge(alpha=alpha * scale**2, fit_intercept=False, solver="svd")
-    return model.fit(design, targets, sample_weight=weights / weights.mean()).predict(design)
 
 
 @LAYOUTS
@@ -114,32 +90,13 @@ def test_zero_rows_do_not_spoil_a_start(metric, columns):
     assert np.isfinite(compression_start(X, 4, **options(metric))(X)).all()
 
 
-def test_moments_do_not_depend_on_chunks(monkeypatch):
-    X = rows_of(0)
-    monkeypatch.setattr(starts, "_ROWS_PER_CHUNK", 7)
-    start = compression_start(X, 4, **options())
-    vectors = svd(unit(X), full_matrices=False)[2][:4]
-    np.testing.assert_allclose(projector(start), vectors.T @ vectors, atol=1e-9)
-
-
-@LAYOUTS
-@pytest.mark.parametrize("weighted", [False, True])
-def test_ridge_agrees_with_scikit_learn(layout, weighted, columns):
-    X, targets = rows_of(0), rows_of(1, d=5)
-    weights = np.random.default_rng(0).uniform(0.2, 3, 60) if weighted else np.ones(60)
-    found = ridge(layout(X), targets, [2.0, 0.1, 0.001], intercept=0.5, sample_weight=weights)
-    for alpha, start in zip([2.0, 0.1, 0.001], found, strict=True):
-        expected = sklearn_ridge(X, targets, alpha, 0.5, weights)
-        np.testing.assert_allclose(start(layout(X)), expected, atol=1e-6)
-
-
 @LAYOUTS
 @METRICS
 def test_transfer_takes_the_leading_directions_of_ridge_regression(layout, metric, columns):
     X, targets = rows_of(0), rows_of(1, d=7)
     start = transfer(layout(X), targets, 3, **options(metric))
     intercept = starts._INTERCEPT if metric == "cosine" else starts._FREE_INTERCEPT
-    predictions = sklearn_ridge(X, targets, starts._ALPHA, intercept, np.ones(60))
+    predictions = references.ridge_predictions(X, targets, starts._ALPHA, intercept, np.ones(60))
     if metric == "cosine":
         vectors = svd(predictions, full_matrices=False)[2][:3]
         expected = predictions @ vectors.T

@@ -1,0 +1,100 @@
+"""Linear maps, and those that keep the leading directions of rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.linalg import eigh
+from scipy.sparse.linalg import LinearOperator, svds
+from sklearn.utils.extmath import svd_flip
+
+from skperco._rows import chunks
+from skperco.sparse import sparse_squared_norms
+
+# Up to so many columns their (columns x columns) moments are cheaper than iterations.
+MOMENT_COLUMNS = 2048
+_ROWS_PER_CHUNK = 2**13
+
+
+class LinearMap(NamedTuple):
+    """rows @ weight.T + bias, float64."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, rows):
+        """Images of the rows."""
+        return rows @ self.weight.T + self.bias
+
+
+def leading_directions(X, n_components, *, center, sample_weight, random_state):
+    """Project on the leading right singular vectors of the rows.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    n_components : int
+        At most min(n_samples, n_features).
+    center : bool
+        Whether to subtract the mean first (as PCA does) or not (as truncated SVD does).
+        Centering serves euclidean dissimilarities, to which it changes nothing, and harms
+        cosine ones, which look from the origin.
+    sample_weight : ndarray of shape (n_samples,)
+    random_state : RandomState
+
+    Returns
+    -------
+    start : LinearMap
+    """
+    n_features = X.shape[1]
+    mean = sample_weight @ X / sample_weight.sum() if center else np.zeros(n_features)
+    if n_features <= MOMENT_COLUMNS or n_components == min(X.shape):
+        directions = _moment_directions(X, mean, n_components, sample_weight)
+    else:
+        directions = _iterated_directions(X, mean, n_components, sample_weight, random_state)
+    _, directions = svd_flip(None, directions, u_based_decision=False)
+    return LinearMap(directions.copy(), -directions @ mean)
+
+
+def _moment_directions(X, mean, n_components, sample_weight):
+    squares = moments(X, sample_weight)
+    squares -= sample_weight.sum() * np.outer(mean, mean)
+    last = len(squares) - 1
+    _, vectors = eigh(squares, subset_by_index=[last - n_components + 1, last])
+    return vectors[:, ::-1].T
+
+
+def _iterated_directions(X, mean, n_components, sample_weight, random_state):
+    root = np.sqrt(sample_weight)
+    operator = LinearOperator(
+        X.shape,
+        dtype=X.dtype,
+        matvec=lambda v: root * (X @ v.ravel() - mean @ v.ravel()),
+        rmatvec=lambda u: X.T @ (root * u.ravel()) - mean * (root @ u.ravel()),
+    )
+    guess = random_state.standard_normal(min(X.shape)).astype(X.dtype)
+    _, _, directions = svds(operator, k=n_components, v0=guess)
+    return directions[::-1].astype(np.float64)
+
+
+def root_mean_square_norm(X, sample_weight):
+    """Typical norm of a row; 1 if all rows are zero."""
+    norm = np.sqrt(sample_weight @ squared_norms(X) / sample_weight.sum())
+    return norm if norm > 0 else 1.0
+
+
+def squared_norms(X):
+    """Squared norms of the rows, float64 of shape (n_samples,)."""
+    if sp.issparse(X):
+        return sparse_squared_norms(X)
+    return np.einsum("ij,ij->i", X, X, dtype=np.float64)
+
+
+def moments(X, sample_weight):
+    """X.T X, weighted, in double precision but without a double copy of X."""
+    total = np.zeros((X.shape[1], X.shape[1]))
+    for rows in chunks(X.shape[0], _ROWS_PER_CHUNK):
+        doubled = X[rows].astype(np.float64)
+        product = doubled.T @ (sp.diags_array(sample_weight[rows]) @ doubled)
+        total += product.toarray() if sp.issparse(product) else product
+    return total
