@@ -87,7 +87,7 @@ def check_layer_sizes(hidden_layer_sizes):
         )
 
 
-def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False):
+def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, lazy=False):
     """Return `embeddings` as a finite 2-D float array, or as a valid precomputed table.
 
     Parameters
@@ -98,6 +98,8 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False):
         What the caller calls this argument.
     metric : str or callable, default="cosine"
     accept_sparse : bool, default=False
+    lazy : bool, default=False
+        Leave an array of numbers of any type as it is, and unread: it may be on a disk.
 
     Returns
     -------
@@ -105,11 +107,13 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False):
         Or CSR, if the metric can take it and `accept_sparse`.
     """
     embeddings = as_array(embeddings)
+    lazy = lazy and isinstance(embeddings, np.ndarray) and embeddings.dtype.kind in "fiu"
     with naming(name):
         embeddings = check_array(
             embeddings,
             accept_sparse="csr" if accept_sparse else False,
-            dtype=float_types(embeddings),
+            dtype=None if lazy else float_types(embeddings),
+            ensure_all_finite=not lazy,
             input_name=name,
             estimator=name,
         )
@@ -180,6 +184,27 @@ def check_count(value, name, *, least, most=None):
         upper = "" if most is None else f" and at most {most}"
         raise ValueError(f"{name} must be at least {least}{upper}, got {value}.")
     return int(value)
+
+
+def check_share(value, name):
+    """Raise unless `value` is a number strictly between 0 and 1."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
+
+
+def check_tol(tol, **counts):
+    """Raise unless `tol` is None, or positive and the only one of these that is given."""
+    if tol is None:
+        return
+    if not isinstance(tol, numbers.Real) or isinstance(tol, bool):
+        raise TypeError(f"tol must be a positive number, got {tol!r}.")
+    if not tol > 0:
+        raise ValueError(f"tol must be positive, got {tol!r}.")
+    for name, number in counts.items():
+        if number is not None:
+            raise ValueError(f"tol chooses {name}: give one of the two, got {name}={number!r}.")
 
 
 def given_teacher(y, teacher_embeddings, default=None):

@@ -134,6 +134,30 @@ def check_metric(metric, name="metric"):
     return METRICS[metric]
 
 
+def to_references(references, metric):
+    """Prepare references for anchors that come a few at a time.
+
+    Parameters
+    ----------
+    references : torch.Tensor of shape (n_references, n_features)
+    metric : str or callable
+        Not "precomputed".
+
+    Returns
+    -------
+    look : callable
+        From anchors, a tensor of shape (n_anchors, n_features), to a new tensor of shape
+        (n_anchors, n_references). It has the order of the dissimilarities, not always their
+        values, and no gradient: squares are on the scale of distances, where rounding errors
+        are even.
+    """
+    if callable(metric) or metric not in _NORMALIZATIONS:
+        return lambda anchors: pairwise_dissimilarity(anchors, references, metric=metric)
+    normalize = _NORMALIZATIONS[metric]
+    squared_distances = _SquaredDistances(normalize(references))
+    return lambda anchors: squared_distances(normalize(anchors)).sqrt_()
+
+
 def unit_rows(rows):
     """Scale every row to unit norm; zero rows stay zero.
 
@@ -164,7 +188,7 @@ def _cosine(anchors, references):
 
 
 def _correlation(anchors, references):
-    return _cosine(row_centered(anchors), row_centered(references))
+    return _sqeuclidean(_centered_directions(anchors), _centered_directions(references)) / 2
 
 
 def _euclidean(anchors, references):
@@ -202,23 +226,53 @@ def _directions(rows):
     return torch.cat([unit_rows(rows), zero.to(rows.dtype)], dim=-1)
 
 
-class _SquaredEuclidean(torch.autograd.Function):
+def _centered_directions(rows):
+    return _directions(row_centered(rows))
+
+
+def _unchanged(rows):
+    return rows
+
+
+_NORMALIZATIONS = {
+    "cosine": _directions,
+    "correlation": _centered_directions,
+    "euclidean": _unchanged,
+    "sqeuclidean": _unchanged,
+}
+
+
+class _SquaredDistances:
     """|a|^2 + |b|^2 - 2 a.b, with the pairs that lose digits computed from a - b."""
 
-    @staticmethod
-    def forward(ctx, anchors, references):
-        offset = _few_bits(references.flatten(end_dim=-2).mean(0))
-        anchors, references = anchors - offset, references - offset
-        ctx.save_for_backward(anchors, references)
-        norms = anchors.square().sum(-1)[..., :, None] + references.square().sum(-1)[..., None, :]
-        squared = norms - 2 * anchors @ references.mT
+    def __init__(self, references):
+        self.offset = _few_bits(references.flatten(end_dim=-2).mean(0))
+        self.references = references - self.offset
+        self.norms = self.references.square().sum(-1)[..., None, :]
+
+    def __call__(self, anchors):
+        anchors = anchors - self.offset
+        norms = anchors.square().sum(-1)[..., :, None]
+        # In place, as memory that is asked for anew costs more than the sums.
+        squared = (-2 * anchors) @ self.references.mT
+        squared += norms
+        squared += self.norms
         # Below this share of the norms, cancellation has cost a quarter of the digits.
-        close = squared < torch.finfo(squared.dtype).eps ** 0.25 * norms
+        share = torch.finfo(squared.dtype).eps ** 0.25
+        close = squared < share * (norms + self.norms.amax(-1, keepdim=True))
         for pairs in close.nonzero().split(_PAIRS_PER_CHUNK):
             *batch, row, column = pairs.unbind(1)
-            differences = anchors[*batch, row] - references[*batch, column]
+            differences = anchors[*batch, row] - self.references[*batch, column]
             squared[*batch, row, column] = differences.square().sum(-1)
         return squared
+
+
+class _SquaredEuclidean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, anchors, references):
+        squared_distances = _SquaredDistances(references)
+        ctx.save_for_backward(anchors - squared_distances.offset, squared_distances.references)
+        return squared_distances(anchors)
 
     @staticmethod
     @once_differentiable

@@ -3,33 +3,15 @@
 import warnings
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skperco._rows import chunks
-from skperco._validation import (
-    check_count,
-    check_device,
-    check_embeddings,
-    check_same_rows,
-    check_sample_weight,
-)
+from skperco._validation import check_count, check_tol
 from skperco.concordance import concordance
-from skperco.dissimilarity import check_metric, pairwise_dissimilarity
-from skperco.sparse import sparse_dissimilarity
-
-# Up to so many samples every anchor and every reference is used, unless numbers are given.
-EXACT_SAMPLES = 4000
-_SAMPLED_ANCHORS = 1000
-_SAMPLED_REFERENCES = 2000
-_ENTRIES_PER_BLOCK = 2**22
-_ROWS_PER_CHUNK = 2**14
-# Distances that differ by no more than this share of the largest are tied: rounding may have
-# told them apart.
-_TIE_RTOL = 1e-12
-_SQUARED_METRICS = {"cosine", "correlation", "sqeuclidean"}
+from skperco.dissimilarity import check_metric
+from skperco.jackknife import estimate_within
+from skperco.views import EXACT_SAMPLES, Views
 
 
 def perception_coherence_score(
@@ -41,7 +23,9 @@ def perception_coherence_score(
     sample_weight=None,
     n_anchors=None,
     n_references=None,
+    tol=None,
     random_state=0,
+    n_jobs=None,
     device="cpu",
 ):
     r"""Probability that the student puts two things, seen from a third, in the teacher's order.
@@ -72,8 +56,14 @@ def perception_coherence_score(
     n_anchors, n_references : int, default=None
         How many samples to draw, without replacement, to be anchors and to be references. If
         None, all up to 4,000 samples; beyond that 1,000 anchors and 2,000 references.
+    tol : float, default=None
+        In place of these numbers: beyond 4,000 samples, draw until the standard error is at
+        most this, or everybody has been drawn.
     random_state : int, RandomState instance or None, default=0
         Draws the anchors and references; repeatable by default.
+    n_jobs : int, default=None
+        How many blocks of anchors to work on at once, as joblib understands it: None is 1, or
+        what its context says; -1 is every processor. The score does not depend on it.
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", ..., or "auto" for a GPU if there is one.
 
@@ -103,8 +93,9 @@ def perception_coherence_score(
     Without ties the score is :math:`(1 + \tau) / 2` with the mean over anchors of Kendall's
     :math:`\tau`. The definition is this project's reading of "perception coherence" [1]_.
 
-    Time is O(n_anchors n_references (n_features + log^2 n_references)); memory is bounded, no
-    table of all samples is ever made.
+    Time is O(n_anchors n_references (n_features + n_references^0.5)), where the second term has
+    a small constant; memory is bounded, no table of all samples is ever made. Of an array, a
+    memory-mapped one for instance, only the samples that are drawn are read and checked.
 
     References
     ----------
@@ -122,23 +113,25 @@ def perception_coherence_score(
     >>> 0.5 < perception_coherence_score(teacher, teacher[:, :4]) < 1
     True
     """
-    pair = _Pair(teacher, student, metric, teacher_metric, sample_weight, device)
-    pair.require(3, "an anchor and two references")
+    views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
+    views.require(3, "an anchor and two references")
     rng = check_random_state(random_state)
-    anchors = _draw(pair.n_samples, n_anchors, _SAMPLED_ANCHORS, rng, "n_anchors", least=1)
-    references = _draw(
-        pair.n_samples, n_references, _SAMPLED_REFERENCES, rng, "n_references", least=3
-    )
-    scores = _coherences(pair, anchors, references)
-    seeing = ~np.isnan(scores)
-    if not seeing.any():
+    check_tol(tol, n_anchors=n_anchors, n_references=n_references)
+    if tol is not None and views.n_samples > EXACT_SAMPLES:
+        score = estimate_within(views, tol, [1], rng, n_jobs).scores[0]
+    else:
+        anchors = views.draw_anchors(n_anchors, rng)
+        references = views.draw_references(n_references, rng)
+        score = mean_coherence(
+            _coherences(views, anchors, references, n_jobs), views.weights[anchors]
+        )
+    if np.isnan(score):
         warnings.warn(
             "The teacher ties all dissimilarities: the score is undefined and set to nan.",
             UndefinedMetricWarning,
             stacklevel=2,
         )
-        return float("nan")
-    return float(np.average(scores[seeing], weights=pair.weights[anchors][seeing]))
+    return float(score)
 
 
 def perception_coherence_samples(
@@ -150,6 +143,7 @@ def perception_coherence_samples(
     sample_weight=None,
     n_references=None,
     random_state=0,
+    n_jobs=None,
     device="cpu",
 ):
     """Coherence at every sample: how well the student orders the others as seen from there.
@@ -169,6 +163,8 @@ def perception_coherence_samples(
         As in :func:`perception_coherence_score`.
     random_state : int, RandomState instance or None, default=0
         Draws the references.
+    n_jobs : int, default=None
+        As in :func:`perception_coherence_score`.
     device : str or torch.device, default="cpu"
         Where to compute.
 
@@ -185,14 +181,11 @@ def perception_coherence_samples(
     >>> perception_coherence_samples(teacher, 2 * teacher)
     array([1., 1., 1., 1., 1.])
     """
-    pair = _Pair(teacher, student, metric, teacher_metric, sample_weight, device)
-    pair.require(3, "an anchor and two references")
-    rng = check_random_state(random_state)
-    references = _draw(
-        pair.n_samples, n_references, _SAMPLED_REFERENCES, rng, "n_references", least=3
-    )
-    scores = np.full(pair.n_given, np.nan)
-    scores[pair.kept] = _coherences(pair, np.arange(pair.n_samples), references)
+    views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
+    views.require(3, "an anchor and two references")
+    references = views.draw_references(n_references, check_random_state(random_state))
+    scores = np.full(views.n_given, np.nan)
+    scores[views.kept] = _coherences(views, np.arange(views.n_samples), references, n_jobs)
     return scores
 
 
@@ -206,6 +199,7 @@ def neighbor_recall_score(
     sample_weight=None,
     n_anchors=None,
     random_state=0,
+    n_jobs=None,
     device="cpu",
 ):
     """Share of the teacher's nearest neighbours that are also among the student's nearest.
@@ -225,6 +219,8 @@ def neighbor_recall_score(
         others. If None, all up to 4,000 samples, 1,000 beyond that.
     random_state : int, RandomState instance or None, default=0
         Draws the anchors; repeatable by default.
+    n_jobs : int, default=None
+        As in :func:`perception_coherence_score`.
     device : str or torch.device, default="cpu"
         Where to compute.
 
@@ -256,145 +252,59 @@ def neighbor_recall_score(
     >>> neighbor_recall_score(teacher, teacher, n_neighbors=5)
     1.0
     """
-    pair = _Pair(teacher, student, metric, teacher_metric, sample_weight, device)
-    pair.require(2, "an anchor and a neighbour")
-    n_neighbors = check_count(n_neighbors, "n_neighbors", least=1, most=pair.n_samples - 1)
-    rng = check_random_state(random_state)
-    anchors = _draw(pair.n_samples, n_anchors, _SAMPLED_ANCHORS, rng, "n_anchors", least=1)
-    recalls = _recalls(pair, anchors, n_neighbors)
-    return float(np.average(recalls, weights=pair.weights[anchors]))
+    views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
+    views.require(2, "an anchor and a neighbour")
+    n_neighbors = check_count(n_neighbors, "n_neighbors", least=1, most=views.n_samples - 1)
+    anchors = views.draw_anchors(n_anchors, check_random_state(random_state))
+    recalls = _recalls(views, anchors, n_neighbors, n_jobs)
+    return float(np.average(recalls, weights=views.weights[anchors]))
 
 
-class _Pair:
-    """Two representations of the same samples, checked; without the samples of weight zero."""
+def pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device):
+    """Views of a teacher and a student."""
+    teacher_metric = metric if teacher_metric is None else teacher_metric
+    check_metric(metric)
+    check_metric(teacher_metric, "teacher_metric")
+    representations = {"teacher": (teacher, teacher_metric), "student": (student, metric)}
+    return Views(representations, sample_weight, device)
 
-    def __init__(self, teacher, student, metric, teacher_metric, sample_weight, device):
-        teacher_metric = metric if teacher_metric is None else teacher_metric
-        check_metric(metric)
-        check_metric(teacher_metric, "teacher_metric")
-        teacher = check_embeddings(teacher, "teacher", metric=teacher_metric, accept_sparse=True)
-        student = check_embeddings(student, "student", metric=metric, accept_sparse=True)
-        check_same_rows(teacher, student, "teacher", "student")
-        weights = check_sample_weight(sample_weight, teacher.shape[0])
-        self.device = check_device(device)
-        self.kept = np.flatnonzero(weights)
-        self.weights = weights[self.kept]
-        self.n_samples = len(self.kept)
-        self.n_given = len(weights)
-        self._sides = ((teacher, teacher_metric), (student, metric))
 
-    def require(self, n_samples, for_what):
-        if self.n_samples < n_samples:
-            raise ValueError(
-                f"teacher and student need at least {n_samples} samples of positive weight "
-                f"({for_what}), got {self.n_samples}."
-            )
+def mean_coherence(coherences, weights):
+    """Weighted mean of those that are defined."""
+    seeing = ~np.isnan(coherences)
+    return np.average(coherences[seeing], weights=weights[seeing]) if seeing.any() else np.nan
 
-    def blocks(self, anchors, references):
-        """Yield blocks of anchors: their places, and what teacher and student see from them.
 
-        Yields
-        ------
-        places : ndarray of shape (n_block,)
-            Positions in `anchors`.
-        teacher, student : torch.Tensor of shape (n_block, n_references), float64
-        """
-        size = max(1, _ENTRIES_PER_BLOCK // len(references))
-        for rows in chunks(len(anchors), size):
-            places = np.arange(rows.start, rows.stop)
-            yield (
-                places,
-                *(
-                    self._dissimilarities(*side, self.kept[anchors[places]], self.kept[references])
-                    for side in self._sides
-                ),
-            )
+def _coherences(views, anchors, references, n_jobs):
+    """Coherence at each anchor; nan where all is tied."""
+    teacher_rtol, student_rtol = views.rtols
 
-    def _dissimilarities(self, representation, metric, anchors, references):
-        if metric == "precomputed":
-            return self._doubles(representation[np.ix_(anchors, references)])
-        seen = self._seen(representation, metric, anchors, references)
-        # Rounding errors are even on the scale of distances, and the order is the same there.
-        return seen.sqrt() if metric in _SQUARED_METRICS else seen
+    def measure(sight):
+        return sight.places, concordance(
+            *sight.seen, weights=sight.weights, teacher_rtol=teacher_rtol, student_rtol=student_rtol
+        )
 
-    def _seen(self, representation, metric, anchors, references):
-        looking = representation[anchors]
-        if sp.issparse(representation):
-            return self._doubles(sparse_dissimilarity(looking, representation[references], metric))
-        looking = self._doubles(looking)
-        seen = [
-            pairwise_dissimilarity(
-                looking, self._doubles(representation[references[rows]]), metric=metric
-            )
-            for rows in chunks(len(references), _ROWS_PER_CHUNK)
+    return gather(views.look(measure, anchors, references, n_jobs))
+
+
+def gather(results):
+    """Values of all anchors in their order, from those of the blocks."""
+    places, values = zip(*results, strict=True)
+    values = torch.cat(values).cpu().numpy()
+    gathered = np.empty_like(values)
+    gathered[np.concatenate(places)] = values
+    return gathered
+
+
+def _recalls(views, anchors, n_neighbors, n_jobs):
+    def measure(sight):
+        shares = [
+            neighbor_shares(dissimilarities, n_neighbors, rtol)
+            for dissimilarities, rtol in zip(sight.seen, views.rtols, strict=True)
         ]
-        return torch.cat(seen, dim=1)
+        return sight.places, torch.minimum(*shares).sum(1) / n_neighbors
 
-    def _doubles(self, array):
-        return torch.from_numpy(array).to(self.device, torch.float64)
-
-    def tie_rtols(self):
-        return [_TIE_RTOL if _has_rounding(metric) else 0.0 for _, metric in self._sides]
-
-
-def _has_rounding(metric):
-    return isinstance(metric, str) and metric != "precomputed"
-
-
-def _draw(n_samples, n_drawn, n_default, rng, name, *, least):
-    """Numbers of the samples that look or are looked at."""
-    if n_drawn is None:
-        n_drawn = n_samples if n_samples <= EXACT_SAMPLES else n_default
-    n_drawn = min(check_count(n_drawn, name, least=least), n_samples)
-    if n_drawn == n_samples:
-        return np.arange(n_samples)
-    return rng.permutation(n_samples)[:n_drawn]
-
-
-def _coherences(pair, anchors, references):
-    """Coherence at each anchor, which is never its own reference; nan where all is tied."""
-    scores = np.empty(len(anchors))
-    place_of = np.full(pair.n_samples, -1)
-    place_of[references] = np.arange(len(references))
-    own_place = place_of[anchors]
-    for group in (np.flatnonzero(own_place >= 0), np.flatnonzero(own_place < 0)):
-        for places, *seen in pair.blocks(anchors[group], references):
-            places = group[places]
-            others = _other_places(own_place[places], len(references))
-            scores[places] = _block_coherences(pair, seen, others, references)
-    return scores
-
-
-def _other_places(own_place, n_references):
-    """Places among the references of all but the anchor itself, for each anchor of a block."""
-    places = np.broadcast_to(np.arange(n_references), (len(own_place), n_references))
-    if own_place[0] < 0:
-        return torch.from_numpy(places.copy())
-    return torch.from_numpy(places[places != own_place[:, None]].reshape(len(own_place), -1))
-
-
-def _block_coherences(pair, seen, others, references):
-    others = others.to(pair.device)
-    weights = None
-    if not np.all(pair.weights == pair.weights[0]):
-        weights = torch.from_numpy(pair.weights[references]).to(pair.device)[others]
-    teacher, student = (dissimilarities.gather(1, others) for dissimilarities in seen)
-    teacher_rtol, student_rtol = pair.tie_rtols()
-    return concordance(
-        teacher, student, weights=weights, teacher_rtol=teacher_rtol, student_rtol=student_rtol
-    ).cpu()
-
-
-def _recalls(pair, anchors, n_neighbors):
-    recalls = np.empty(len(anchors))
-    for places, *seen in pair.blocks(anchors, np.arange(pair.n_samples)):
-        rows = torch.arange(len(places))
-        shares = []
-        for dissimilarities, rtol in zip(seen, pair.tie_rtols(), strict=True):
-            dissimilarities[rows, torch.from_numpy(anchors[places])] = torch.inf
-            shares.append(neighbor_shares(dissimilarities, n_neighbors, rtol))
-        recalls[places] = (torch.minimum(*shares).sum(1) / n_neighbors).cpu()
-    return recalls
+    return gather(views.look(measure, anchors, np.arange(views.n_samples), n_jobs))
 
 
 def neighbor_shares(dissimilarities, n_neighbors, rtol=0.0):

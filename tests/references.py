@@ -40,6 +40,21 @@ def concordance(teacher, student, weights=None):
     return kept / strict if strict else np.nan
 
 
+def pair_counts(teacher, student, weights):
+    """Weight of each reference's agreeing and strict partners, pair by pair."""
+    agreeing, strict = np.zeros(len(teacher)), np.zeros(len(teacher))
+    for j in range(len(teacher)):
+        for k in range(len(teacher)):
+            if teacher[j] == teacher[k]:
+                continue
+            strict[j] += weights[k]
+            if student[j] == student[k]:
+                agreeing[j] += weights[k] / 2
+            elif (teacher[j] < teacher[k]) == (student[j] < student[k]):
+                agreeing[j] += weights[k]
+    return agreeing, strict
+
+
 def perception_coherence(teacher_table, student_table, weights=None):
     """The definition, anchor by anchor, from two tables of dissimilarities."""
     n = len(teacher_table)

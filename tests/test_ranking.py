@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from skperco import percentile_rank, soft_percentile_rank
-from skperco.ranking import row_spread
+from skperco.ranking import row_spread, sort_rows
 
 TIED = hnp.arrays(
     np.float64,
@@ -133,3 +133,21 @@ def test_constant_rows_share_the_middle_without_a_gradient():
 def test_negative_bandwidth():
     with pytest.raises(ValueError, match="bandwidth"):
         soft_percentile_rank(random_rows(1, 3), bandwidth=-1.0)
+
+
+@given(
+    hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 3), st.integers(1, 50)),
+        elements=st.sampled_from([-1.0, 0.0, 1.0]).flatmap(
+            lambda start: st.integers(0, 60).map(lambda steps: start + steps * 2**-52)
+        )
+        | st.floats(-1e300, 1e300),
+    )
+)
+def test_sorting_tells_neighbouring_doubles_apart(rows):
+    ordered, order = sort_rows(torch.from_numpy(rows))
+    np.testing.assert_array_equal(ordered, np.sort(rows, axis=1))
+    np.testing.assert_array_equal(np.take_along_axis(rows, order.numpy(), axis=1), ordered)
+    for row in np.sort(order.numpy(), axis=1):
+        np.testing.assert_array_equal(row, np.arange(rows.shape[1]))
