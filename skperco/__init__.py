@@ -2,6 +2,7 @@
 
 from skperco.dissimilarity import pairwise_dissimilarity
 from skperco.distiller import CoherenceDistiller
+from skperco.inference import perception_coherence_interval, perception_coherence_test
 from skperco.losses import PerceptionCoherenceLoss
 from skperco.metrics import (
     neighbor_recall_score,
@@ -20,7 +21,9 @@ __all__ = [
     "neighbor_recall_score",
     "pairwise_dissimilarity",
     "percentile_rank",
+    "perception_coherence_interval",
     "perception_coherence_samples",
     "perception_coherence_score",
+    "perception_coherence_test",
     "soft_percentile_rank",
 ]

@@ -4,10 +4,16 @@ import references
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 from scipy.stats import kendalltau
 from sklearn.exceptions import UndefinedMetricWarning
 
-from skperco import neighbor_recall_score, perception_coherence_score
+from skperco import (
+    neighbor_recall_score,
+    perception_coherence_interval,
+    perception_coherence_samples,
+    perception_coherence_score,
+)
 
 METRICS = ["cosine", "correlation", "euclidean", "manhattan", "sqeuclidean"]
 SEEDS = st.integers(0, 10_000)
@@ -148,6 +154,27 @@ def test_statement_7_rank_error_and_score_bound_each_other(seed):
         assert bound / 2 - 1e-12 <= error <= bound + 1e-12
 
 
+@settings(max_examples=5)
+@given(SEEDS)
+def test_statement_9_samples_of_anchors_and_references_converge(seed):
+    teacher = embeddings(seed, n=1200)
+    student = teacher[:, :4] + embeddings(seed + 1, n=1200, d=4) / 4
+    exact = perception_coherence_score(teacher, student)
+
+    def error(n_drawn):
+        drawn = [
+            perception_coherence_score(
+                teacher, student, n_anchors=n_drawn, n_references=n_drawn, random_state=state
+            )
+            for state in range(12)
+        ]
+        return np.sqrt(np.mean(np.square(np.array(drawn) - exact)))
+
+    # Sixteen times as many: a quarter of the error, if it were not for chance.
+    assert error(800) < error(50) / 2
+    assert error(1200) < 1e-12
+
+
 @given(SEEDS, st.floats(0.01, 100))
 def test_statement_10_common_factor_and_zero_weights(seed, factor):
     rng = np.random.default_rng(seed)
@@ -223,10 +250,60 @@ def test_chunks_do_not_show(monkeypatch):
     teacher, student = embeddings(0, n=80), embeddings(1, n=80, d=2)
     scores = perception_coherence_score, neighbor_recall_score
     whole = [score(teacher, student) for score in scores]
-    monkeypatch.setattr("skperco.metrics._ENTRIES_PER_BLOCK", 200)
-    monkeypatch.setattr("skperco.metrics._ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr("skperco.views._ENTRIES_PER_BLOCK", 200)
+    monkeypatch.setattr("skperco.views._ROWS_PER_CHUNK", 7)
     monkeypatch.setattr("skperco.concordance._ENTRIES_PER_CHUNK", 100)
     np.testing.assert_allclose([score(teacher, student) for score in scores], whole, atol=1e-12)
+
+
+def test_workers_do_not_show(monkeypatch):
+    monkeypatch.setattr("skperco.views._ENTRIES_PER_BLOCK", 400)
+    teacher, student = embeddings(0, n=80), grid(1, n=80)
+    weights = np.random.default_rng(0).uniform(0.5, 2, size=80)
+    for score in (perception_coherence_score, neighbor_recall_score):
+        alone = score(teacher, student, sample_weight=weights)
+        assert score(teacher, student, sample_weight=weights, n_jobs=2) == alone
+    alone = perception_coherence_samples(teacher, student)
+    np.testing.assert_array_equal(perception_coherence_samples(teacher, student, n_jobs=2), alone)
+
+
+def test_other_backends_of_joblib_spread_the_work(monkeypatch):
+    monkeypatch.setattr("skperco.views._ENTRIES_PER_BLOCK", 400)
+    teacher, student = embeddings(0, n=80), grid(1, n=80)
+    alone = perception_coherence_score(teacher, student)
+    with parallel_config(backend="loky", n_jobs=2):
+        assert perception_coherence_score(teacher, student) == alone
+
+
+@pytest.mark.parametrize("tol", [0.01, 0.003])
+def test_a_tolerance_draws_as_many_as_it_takes(tol):
+    teacher = embeddings(0, n=6000)
+    student = teacher[:, :4]
+    exact = perception_coherence_score(teacher, student, n_anchors=2500, n_references=6000)
+    found = perception_coherence_score(teacher, student, tol=tol)
+    assert abs(found - exact) < 4 * tol
+    interval = perception_coherence_interval(teacher, student, tol=tol)
+    assert interval.score == found
+    assert interval.standard_error <= tol
+
+
+def test_a_tolerance_is_met_where_sampling_is_not_needed():
+    teacher, student = embeddings(0), grid(1, n=30)
+    exact = perception_coherence_score(teacher, student)
+    assert perception_coherence_score(teacher, student, tol=1e-9) == exact
+
+
+def test_only_the_rows_that_are_drawn_are_read(tmp_path):
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (5000, 6))
+    rows[:] = embeddings(0, n=5000)
+    whole = perception_coherence_score(rows, rows[:, :3], n_anchors=50, n_references=60)
+    drawn = np.random.RandomState(0)
+    used = {*drawn.permutation(5000)[:50], *drawn.permutation(5000)[:60]}
+    rows[sorted(set(range(5000)) - used)] = np.nan
+    assert perception_coherence_score(rows, rows[:, :3], n_anchors=50, n_references=60) == whole
+    rows[min(used)] = np.nan
+    with pytest.raises(ValueError, match="teacher contains NaN"):
+        perception_coherence_score(rows, rows[:, :3], n_anchors=50, n_references=60)
 
 
 def test_integer_and_half_precision_input():
@@ -270,6 +347,8 @@ BAD_INPUT = {
     "device": ((GOOD, GOOD), {"device": "warp"}, "device must be"),
     "n_anchors": ((GOOD, GOOD), {"n_anchors": 0}, "n_anchors must be at least 1"),
     "n_references": ((GOOD, GOOD), {"n_references": 2}, "n_references must be at least 3"),
+    "tol": ((GOOD, GOOD), {"tol": 0.0}, "tol must be positive"),
+    "both": ((GOOD, GOOD), {"tol": 0.1, "n_anchors": 9}, "tol chooses n_anchors: give one"),
 }
 
 

@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skperco import (
+    perception_coherence_interval,
+    perception_coherence_score,
+    perception_coherence_test,
+)
+
+SEEDS = st.integers(0, 1000)
+
+
+def draw(seed, n=60, noise=0.5):
+    """A teacher, and two students that are equally coherent in the population."""
+    rng = np.random.default_rng(seed)
+    teacher = rng.normal(size=(n, 4))
+    return teacher, *(teacher[:, :3] + noise * rng.normal(size=(n, 3)) for _ in range(2))
+
+
+def share(outcomes):
+    """Share of the true outcomes, and four of its standard errors."""
+    outcomes = np.array(outcomes)
+    return outcomes.mean(), 4 * 0.22 / len(outcomes) ** 0.5
+
+
+def test_statement_9_intervals_cover_and_tests_reject_as_often_as_they_say():
+    """A small form of benchmarks/coverage.py, whose bounds chance alone hardly ever crosses."""
+    exact = perception_coherence_score(*draw(10**6, n=4000)[:2], metric="euclidean")
+    covered, rejected = [], []
+    for seed in range(250):
+        teacher, student, other = draw(seed)
+        interval = perception_coherence_interval(teacher, student, metric="euclidean")
+        covered.append(interval.low <= exact <= interval.high)
+        test = perception_coherence_test(teacher, student, other, metric="euclidean")
+        rejected.append(test.pvalue < 0.05)
+    for outcomes, expected in ((covered, 0.95), (rejected, 0.05)):
+        found, slack = share(outcomes)
+        assert abs(found - expected) < slack
+
+
+def test_drawn_anchors_and_references_are_covered_too():
+    teacher, student, _ = draw(0, n=3000)
+    exact = perception_coherence_score(teacher, student, metric="euclidean")
+    covered = []
+    for state in range(100):
+        interval = perception_coherence_interval(
+            teacher,
+            student,
+            metric="euclidean",
+            n_anchors=60,
+            n_references=90,
+            random_state=state,
+        )
+        covered.append(interval.low <= exact <= interval.high)
+    found, slack = share(covered)
+    assert abs(found - 0.95) < slack
+
+
+@settings(max_examples=20)
+@given(SEEDS)
+def test_the_interval_holds_its_score_and_widens_with_its_level(seed):
+    teacher, student, _ = draw(seed)
+    narrow, wide = (
+        perception_coherence_interval(teacher, student, confidence_level=level)
+        for level in (0.5, 0.99)
+    )
+    assert narrow.score == wide.score
+    assert narrow.score == pytest.approx(perception_coherence_score(teacher, student), abs=1e-12)
+    assert 0 < wide.low < narrow.low < narrow.score < narrow.high < wide.high < 1
+
+
+def test_more_samples_are_surer():
+    errors = [perception_coherence_interval(*draw(0, n=n)[:2]).standard_error for n in (100, 1600)]
+    # Sixteen times as many: a quarter of the error.
+    assert errors[1] == pytest.approx(errors[0] / 4, rel=0.3)
+
+
+def test_a_perfect_score_is_a_point():
+    teacher = draw(0)[0]
+    assert perception_coherence_interval(teacher, 2 * teacher) == (1, 1, 1, 0)
+
+
+def test_a_teacher_that_ties_all_is_undefined():
+    teacher = np.ones((20, 2))
+    assert np.isnan(perception_coherence_interval(teacher, draw(0, n=20)[1])).all()
+    assert np.isnan(perception_coherence_test(teacher, *draw(0, n=20)[1:])).all()
+
+
+@settings(max_examples=20)
+@given(SEEDS)
+def test_the_test_is_of_the_difference_and_turns_with_it(seed):
+    teacher, student, other = draw(seed)
+    other = other + 0.3 * np.random.default_rng(seed).normal(size=other.shape)
+    found = perception_coherence_test(teacher, student, other)
+    scores = [perception_coherence_score(teacher, one) for one in (student, other)]
+    assert found.difference == pytest.approx(scores[0] - scores[1], abs=1e-12)
+    assert found.low < found.difference < found.high
+    assert (found.pvalue < 0.05) == (not found.low < 0 < found.high)
+    turned = perception_coherence_test(teacher, other, student)
+    assert turned.pvalue == pytest.approx(found.pvalue, abs=1e-9)
+    less, greater = (
+        perception_coherence_test(teacher, student, other, alternative=alternative).pvalue
+        for alternative in ("less", "greater")
+    )
+    assert less + greater == pytest.approx(1)
+    assert 2 * min(less, greater) == pytest.approx(found.pvalue)
+
+
+def test_pairing_is_surer_than_two_intervals():
+    teacher, student, _ = draw(0, n=200)
+    other = student + 0.05 * np.random.default_rng(1).normal(size=student.shape)
+    found = perception_coherence_test(teacher, student, other)
+    alone = perception_coherence_interval(teacher, student).standard_error
+    assert found.standard_error < alone / 2
+
+
+def test_the_same_student_twice_is_no_difference():
+    teacher, student, _ = draw(0)
+    found = perception_coherence_test(teacher, student, 3 * student)
+    assert (found.difference, found.pvalue) == (0, 1)
+
+
+def test_each_side_has_its_metric():
+    teacher, student, other = draw(0)
+    found = perception_coherence_test(
+        teacher,
+        student,
+        other,
+        metric="manhattan",
+        teacher_metric="euclidean",
+        other_metric="cosine",
+    )
+    scores = [
+        perception_coherence_score(teacher, one, metric=metric, teacher_metric="euclidean")
+        for one, metric in ((student, "manhattan"), (other, "cosine"))
+    ]
+    assert found.difference == pytest.approx(scores[0] - scores[1], abs=1e-12)
+
+
+def test_weights_count_and_their_common_factor_does_not():
+    teacher, student, _ = draw(0)
+    weights = np.random.default_rng(0).uniform(0, 2, size=60) * (np.arange(60) % 3 > 0)
+    found = perception_coherence_interval(teacher, student, sample_weight=weights)
+    scaled = perception_coherence_interval(teacher, student, sample_weight=7 * weights)
+    kept = weights > 0
+    without = perception_coherence_interval(
+        teacher[kept], student[kept], sample_weight=weights[kept]
+    )
+    np.testing.assert_allclose(found, scaled, atol=1e-12)
+    np.testing.assert_allclose(found, without, atol=1e-12)
+    assert found != perception_coherence_interval(teacher, student)
+
+
+GOOD = draw(0)
+BAD_INPUT = {
+    "level": ({"confidence_level": 1}, ValueError, "confidence_level must be between 0 and 1"),
+    "type": ({"confidence_level": "95"}, TypeError, "confidence_level must be a number"),
+    "tol": ({"tol": -1.0}, ValueError, "tol must be positive"),
+    "no number": ({"tol": "small"}, TypeError, "tol must be a positive number"),
+    "both": ({"tol": 0.1, "n_references": 9}, ValueError, "tol chooses n_references: give one"),
+    "metric": ({"metric": "euclid"}, ValueError, "metric must be one of"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_named(case):
+    options, error, message = BAD_INPUT[case]
+    with pytest.raises(error, match=message):
+        perception_coherence_interval(*GOOD[:2], **options)
+    with pytest.raises(error, match=message):
+        perception_coherence_test(*GOOD, **options)
+
+
+def test_other_bad_input_is_named():
+    with pytest.raises(ValueError, match="alternative must be one of"):
+        perception_coherence_test(*GOOD, alternative="larger")
+    with pytest.raises(ValueError, match="other_metric must be one of"):
+        perception_coherence_test(*GOOD, other_metric="euclid")
+    with pytest.raises(ValueError, match="teacher and other must describe the same rows"):
+        perception_coherence_test(GOOD[0], GOOD[1], GOOD[2][:5])
+    with pytest.raises(ValueError, match="at least 4 samples"):
+        perception_coherence_interval(GOOD[0][:3], GOOD[1][:3])
