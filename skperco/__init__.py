@@ -1,5 +1,7 @@
 """Small embeddings that keep the order of near and far that a large teacher sees."""
 
+from skperco.agreement import pairwise_perception_coherence
+from skperco.curves import coherence_curve
 from skperco.dissimilarity import pairwise_dissimilarity
 from skperco.distiller import CoherenceDistiller
 from skperco.inference import perception_coherence_interval, perception_coherence_test
@@ -9,17 +11,22 @@ from skperco.metrics import (
     perception_coherence_samples,
     perception_coherence_score,
 )
+from skperco.plotting import CoherenceCurveDisplay, CoherenceMatrixDisplay
 from skperco.ranking import percentile_rank, soft_percentile_rank
 from skperco.scoring import PerceptionCoherenceScorer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CoherenceCurveDisplay",
     "CoherenceDistiller",
+    "CoherenceMatrixDisplay",
     "PerceptionCoherenceLoss",
     "PerceptionCoherenceScorer",
+    "coherence_curve",
     "neighbor_recall_score",
     "pairwise_dissimilarity",
+    "pairwise_perception_coherence",
     "percentile_rank",
     "perception_coherence_interval",
     "perception_coherence_samples",
