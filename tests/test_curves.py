@@ -9,6 +9,13 @@ from skperco import coherence_curve, perception_coherence_score
 SEEDS = st.integers(0, 1000)
 
 
+class FirstRow(np.random.RandomState):
+    """Draws the first row first."""
+
+    def permutation(self, n):
+        return np.arange(n)
+
+
 def rows_of(seed, n=31, d=4):
     return np.random.default_rng(seed).normal(size=(n, d))
 
@@ -47,6 +54,24 @@ def test_the_order_of_the_data_does_not_matter(seed):
     found = coherence_curve(teacher[order], student[order], **options)
     expected = coherence_curve(teacher, student, **options)
     np.testing.assert_allclose(found.coherences, expected.coherences, atol=1e-12)
+
+
+def test_ties_at_the_border_share_what_is_left():
+    teacher = np.array([[0], [1], [2], [3], [3], [3], [5]])
+    student = np.random.default_rng(0).normal(size=(7, 1))
+    table = references.table(student, "euclidean")
+    # From the first: 1 and 2, and two of the three that are 3 away, are four of six.
+    shares = np.array([1, 1, 2 / 3, 2 / 3, 2 / 3, 0])
+    expected = references.concordance(teacher[1:, 0], table[0, 1:], shares)
+    found = coherence_curve(
+        teacher,
+        student,
+        percentiles=[4 / 6],
+        metric="euclidean",
+        n_anchors=1,
+        random_state=FirstRow(),
+    )
+    assert found.coherences[0] == pytest.approx(expected)
 
 
 def test_weights_count_references_so_many_times():

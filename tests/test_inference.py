@@ -20,16 +20,15 @@ def draw(seed, n=60, noise=0.5):
 
 
 def share(outcomes):
-    """Share of the true outcomes, and four of its standard errors."""
-    outcomes = np.array(outcomes)
-    return outcomes.mean(), 4 * 0.22 / len(outcomes) ** 0.5
+    """Share of the true outcomes, and how far from 5 % or 95 % chance may take it."""
+    return np.mean(outcomes), 3.5 * 0.22 / len(outcomes) ** 0.5
 
 
 def test_statement_9_intervals_cover_and_tests_reject_as_often_as_they_say():
     """A small form of benchmarks/coverage.py, whose bounds chance alone hardly ever crosses."""
     exact = perception_coherence_score(*draw(10**6, n=4000)[:2], metric="euclidean")
     covered, rejected = [], []
-    for seed in range(250):
+    for seed in range(500):
         teacher, student, other = draw(seed)
         interval = perception_coherence_interval(teacher, student, metric="euclidean")
         covered.append(interval.low <= exact <= interval.high)
@@ -106,6 +105,16 @@ def test_the_test_is_of_the_difference_and_turns_with_it(seed):
     )
     assert less + greater == pytest.approx(1)
     assert 2 * min(less, greater) == pytest.approx(found.pvalue)
+
+
+def test_an_alternative_is_shown_by_what_it_says():
+    teacher, student, _ = draw(0, noise=0.1)
+    _, other, _ = draw(0, noise=1.5)
+    better, worse = (
+        perception_coherence_test(teacher, student, other, alternative=alternative).pvalue
+        for alternative in ("greater", "less")
+    )
+    assert better < 0.001 < 0.999 < worse
 
 
 def test_pairing_is_surer_than_two_intervals():
