@@ -132,11 +132,13 @@ def compare(teacher, student, weights=None):
     """Concordance of each row of two Rankings, a float64 tensor of shape (n_anchors,)."""
     _, values, arranged, joint = _arrange(teacher, student, weights)
     discordant = _sum(_later_smaller(values, arranged), arranged)
-    strict = _sum(_total(teacher, weights) - teacher.tied, weights) / 2
-    student_ties = _sum(student.tied - joint, weights) / 2
-    agreement = 1 - (discordant + student_ties / 2) / strict
+    pairs = _all_pairs(teacher, weights)
+    strict = pairs - _tied_pairs(teacher.tied, weights) if teacher.has_ties else pairs
+    if student.has_ties:
+        student_ties = _tied_pairs(student.tied, weights) - _tied_pairs(joint, weights)
+        discordant = discordant + student_ties / 2
     sees_order = teacher.smaller[:, -1] > 0
-    return torch.where(sees_order, agreement.clamp(0, 1), torch.nan)
+    return torch.where(sees_order, (1 - discordant / strict).clamp(0, 1), torch.nan)
 
 
 def _count(teacher, student, weights):
@@ -176,6 +178,18 @@ def _arrange(teacher, student, weights):
 
 def _total(ranking, weights):
     return ranking.order.shape[1] if weights is None else weights.sum(1, keepdim=True)
+
+
+def _all_pairs(ranking, weights):
+    if weights is None:
+        n = ranking.order.shape[1]
+        return n * (n - 1) / 2
+    return (weights.sum(1).square() - weights.square().sum(1)) / 2
+
+
+def _tied_pairs(tied, weights):
+    """Weight of all tied pairs, from what is tied with each entry, itself included."""
+    return _sum(tied - (1 if weights is None else weights), weights) / 2
 
 
 def _sum(values, weights):

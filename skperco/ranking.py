@@ -164,12 +164,14 @@ def _sort_doubles(values):
     # The integers that doubles are made of are in their order, but for the negative ones. In
     # place, as memory that is asked for anew costs as much as what is done to it.
     integers = values.view(torch.int64)
-    keys = (integers >> 63).bitwise_and_(torch.iinfo(torch.int64).max).bitwise_xor_(integers)
-    keys.bitwise_and_(-(2**bits)).bitwise_or_(torch.arange(values.shape[-1]))
+    if values.min() < 0:
+        mirror = (integers >> 63).bitwise_and_(torch.iinfo(torch.int64).max)
+        integers = mirror.bitwise_xor_(integers)
+    keys = (integers & -(2**bits)).bitwise_or_(torch.arange(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**bits - 1)
     ordered = values.gather(-1, order)
-    wrong = (ordered[..., 1:] < ordered[..., :-1]).any(-1)
+    wrong = torch.from_numpy((ordered.numpy()[..., 1:] < ordered.numpy()[..., :-1]).any(-1))
     if wrong.any():
         order[wrong] = _order(values[wrong])
         ordered[wrong] = values[wrong].gather(-1, order[wrong])
