@@ -22,17 +22,22 @@ def as_tensor(array, *, device, dtype):
         )
 
 
+def input_dtype(array, floating=torch.float32):
+    """Type in which a student gets rows of an array: numbers that count stay as they are."""
+    return {"b": torch.bool, "i": torch.int64, "u": torch.int64}.get(array.dtype.kind, floating)
+
+
 def chunks(n_rows, size):
     """Slices of at most `size` that cover the rows."""
     return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
 class RowTaker:
-    """Takes rows of an array by their numbers, as float32 tensors.
+    """Takes rows of an array by their numbers, as tensors of single precision, or of integers.
 
     Parameters
     ----------
-    array : ndarray or CSR of shape (n_rows, n_features)
+    array : ndarray of shape (n_rows, ...) or CSR
     device : torch.device
     dropout : float, default=0.0
         Share of the entries to set to zero, others at each call.
@@ -43,7 +48,7 @@ class RowTaker:
     def __init__(self, array, device, dropout=0.0, generator=None):
         # Dense rows stay on the device; sparse ones are taken where SciPy indexes them.
         if not sp.issparse(array):
-            array = as_tensor(array, device=device, dtype=torch.float32)
+            array = as_tensor(array, device=device, dtype=input_dtype(array))
         self.array = array
         self.device = device
         self.dropout = dropout

@@ -66,6 +66,12 @@ def float_types(data):
     return [np.float64, np.float32]
 
 
+def numeric_types(data):
+    """As :func:`float_types`, but integers and truth values are taken as they are, too."""
+    kind = getattr(getattr(data, "dtype", None), "kind", None)
+    return None if kind in {"b", "i", "u"} else float_types(data)
+
+
 @contextmanager
 def naming(name):
     """Put the name of the argument before messages of scikit-learn that lack it."""

@@ -24,10 +24,12 @@ from skperco._validation import (
     float_types,
     given_teacher,
     naming,
+    numeric_types,
 )
 from skperco.dissimilarity import check_metric
 from skperco.fitting import Fit, Plan
 from skperco.metrics import perception_coherence_score
+from skperco.modules import check_module, new_module
 from skperco.progress import Progress
 from skperco.samples import check_samples
 from skperco.streams import Stream
@@ -57,10 +59,15 @@ class CoherenceDistiller(
     ----------
     n_components : int, default=None
         Number of dimensions of the student's embedding. If None, 64, or as many as there can
-        be where that is fewer.
-    student : {"linear", "mlp"}, default="linear"
+        be where that is fewer; of a module of your own, as many as it has.
+    student : {"linear", "mlp"}, torch.nn.Module or callable, default="linear"
         A linear map serves compression as well as an MLP does; the MLP, a correction to the
-        linear map, is for inputs of another kind than the teacher's.
+        linear map, is for inputs of another kind than the teacher's. A module of your own is
+        copied, and takes a batch of rows of X to a matrix of `n_components` columns; rows may
+        have any number of dimensions, and integers stay integers. A callable makes one: it is
+        called with (n_features, n_components), where n_features is the length of the second
+        dimension of X. In place of a closed form such a student starts from a regression onto
+        the leading directions of the teacher.
     metric : str or callable, default="cosine"
         Dissimilarity between the student's embeddings: "cosine", "euclidean", "sqeuclidean",
         "manhattan", "correlation", or a callable as in :func:`pairwise_dissimilarity`. With
@@ -172,7 +179,7 @@ class CoherenceDistiller(
 
     _parameter_constraints: dict = {
         "n_components": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "student": [StrOptions({"linear", "mlp"})],
+        "student": [StrOptions({"linear", "mlp"}), torch.nn.Module, callable],
         "metric": [str, callable],
         "teacher_metric": [str, callable, None],
         "rank_power": [Interval(numbers.Real, 0, 1, closed="both")],
@@ -237,7 +244,8 @@ class CoherenceDistiller(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            What the student sees. Sparse input is used as it is, and never made dense.
+            What the student sees; for a module of your own, with more dimensions if it takes
+            them. Sparse input is used as it is, and never made dense.
         y : array-like of shape (n_samples, n_teacher_features) or (n_samples,), default=None
             The teacher's embeddings, if two-dimensional. A one-dimensional `y` is a target for
             a later step of a pipeline, and ignored; X is its own teacher then.
@@ -318,11 +326,13 @@ class CoherenceDistiller(
     def _learn(self, samples, device, start):
         """A student of the samples, from its closed form or from another student."""
         random_state = check_random_state(self.random_state)
+        # First of all, so that what a module starts from does not depend on the rows.
+        module_seed = None if isinstance(self.student, str) else random_state.randint(2**31)
         samples = samples.with_targets(random_state)
         fitted, held_out = self._split(samples, random_state)
         context = self._init_callback_context(max_subtasks=_MOST_STUDENTS)
         progress = Progress(self, context, samples)
-        plan = self._plan(fitted, start, device, progress.watch)
+        plan = self._plan(fitted, start, device, progress.watch, module_seed)
         trial_seed, seed = random_state.randint(2**31, size=2)
         decision = self._decide(fitted, held_out, plan, trial_seed)
         self._report(decision, progress)
@@ -351,7 +361,7 @@ class CoherenceDistiller(
     def _check_fit_input(self, X, y, teacher_embeddings, sample_weight, *, reset, least=2):
         """Samples of positive weight, at least so many."""
         teacher_metric = self._check_metrics()
-        if self.student == "mlp":
+        if isinstance(self.student, str) and self.student == "mlp":
             check_layer_sizes(self.hidden_layer_sizes)
         X = self._check_rows(X, reset=reset, ensure_min_samples=least)
         teacher = given_teacher(y, teacher_embeddings)
@@ -370,10 +380,13 @@ class CoherenceDistiller(
         return teacher_metric
 
     def _check_rows(self, X, **options):
-        """X as an array of single or double precision, or in CSR."""
+        """X as an array of single or double precision, or in CSR; for a module, also others."""
         X = as_array(X)
+        options |= {"accept_sparse": "csr", "dtype": float_types(X)}
+        if not isinstance(self.student, str):
+            options |= {"allow_nd": True, "dtype": numeric_types(X)}
         with naming("X"):
-            return validate_data(self, X, accept_sparse="csr", dtype=float_types(X), **options)
+            return validate_data(self, X, **options)
 
     def _split(self, samples, random_state):
         """Samples to fit and samples to hold out."""
@@ -383,7 +396,7 @@ class CoherenceDistiller(
             n_held_out = 0
         return samples.take(rows[n_held_out:]), samples.take(rows[:n_held_out])
 
-    def _plan(self, fitted, start, device, watch):
+    def _plan(self, fitted, start, device, watch, module_seed):
         settings = Settings(
             metric=self.metric,
             rank_power=self.rank_power,
@@ -393,9 +406,16 @@ class CoherenceDistiller(
             learning_rate_init=self.learning_rate_init,
             max_iter=self.max_iter,
         )
+        student = self.student
+        if start is not None:
+            n_components = self._kept(start)
+        elif isinstance(student, str):
+            n_components = self._count_components(fitted)
+        else:
+            student, n_components = self._new_module(fitted, device, module_seed)
         return Plan(
-            n_components=self._count_components(fitted) if start is None else self._kept(start),
-            student=self.student,
+            n_components=n_components,
+            student=student,
             hidden_layer_sizes=self.hidden_layer_sizes,
             settings=settings,
             device=device,
@@ -431,12 +451,19 @@ class CoherenceDistiller(
             )
         return self.n_components
 
+    def _new_module(self, fitted, device, seed):
+        """A module of the user's own, checked, and its number of components."""
+        wanted = _DEFAULT_COMPONENTS if self.n_components is None else self.n_components
+        module = new_module(self.student, fitted.X.shape[1], wanted, int(seed))
+        return module, check_module(module, fitted.X, self.n_components, device)
+
     def _kept(self, start):
         """The number of components of a student that learns on, if it is of the kind wanted."""
-        wanted = {"n_components": self.n_components, "student": self.student}
-        if self.student == "mlp":
+        found = kind_of(start, self.n_components_)
+        kind = self.student if isinstance(self.student, str) else "module"
+        wanted = {"n_components": self.n_components, "student": kind}
+        if kind == "mlp":
             wanted["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
-        found = kind_of(start)
         for name, value in wanted.items():
             if value not in (None, found[name]):
                 raise ValueError(

@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 
 from skperco._rows import RowTaker
-from skperco.linear_maps import root_mean_square_norm
+from skperco.linear_maps import leading_directions, root_mean_square_norm
+from skperco.modules import Regression, check_finite, own_randomness
 from skperco.starts import ANGULAR_METRICS, Transfer, compression_start
 from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed
 from skperco.teacher import Teacher
@@ -32,7 +34,8 @@ class Plan(NamedTuple):
     Attributes
     ----------
     n_components : int
-    student : {"linear", "mlp"}
+    student : {"linear", "mlp"} or torch.nn.Module
+        A module is left alone, too.
     hidden_layer_sizes : sequence of int
     settings : Settings
     device : torch.device
@@ -43,7 +46,7 @@ class Plan(NamedTuple):
     """
 
     n_components: int
-    student: str
+    student: str | torch.nn.Module
     hidden_layer_sizes: tuple
     settings: Settings
     device: torch.device
@@ -82,11 +85,16 @@ class Fit:
         self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
         self.transfers = samples.teacher is not None
         self.transfer = None
-        if self.transfers and plan.start is None:
+        self.has_closed_form = isinstance(plan.student, str)
+        if self.has_closed_form and self.transfers and plan.start is None:
             self.transfer = self._transfer(alpha, worth)
         self.alpha = None if self.transfer is None else self.transfer.alpha
-        student = self._new_student() if plan.start is None else copy.deepcopy(plan.start)
-        self.student = student.to(plan.device)
+        if plan.start is not None:
+            self.student = copy.deepcopy(plan.start).to(plan.device)
+        elif self.has_closed_form:
+            self.student = self._new_student().to(plan.device)
+        else:
+            self.student = self._regressed(copy.deepcopy(plan.student).to(plan.device))
         self.losses = []
         self.refinement = None
         self.interrupted = False
@@ -100,10 +108,14 @@ class Fit:
         if self.plan.settings.max_iter == 0 or n_rows < _LEAST_ROWS:
             return
         try:
-            self._refine(n_rows)
+            with self._randomness():
+                self._refine(n_rows)
         except KeyboardInterrupt:
             self.interrupted = True
-        self.losses = torch.stack(self.losses).tolist() if self.losses else []
+        if self.losses:
+            losses = torch.stack(self.losses)
+            check_finite(losses)
+            self.losses = losses.tolist()
         self.blend(1.0)
 
     def blend(self, fraction):
@@ -113,11 +125,13 @@ class Fit:
 
     def embed(self, X):
         """The student's images of rows, an ndarray."""
-        return embed(self.student, X, device=self.plan.device, unit_norm=False)
+        images = embed(self.student, X, device=self.plan.device, unit_norm=False)
+        check_finite(torch.from_numpy(images))
+        return images
 
     def _refine(self, n_rows):
         seen = self.samples.take(self.random_state.permutation(self.samples.n_rows)[:n_rows])
-        dropout = _TRANSFER_DROPOUT if self.transfers else 0.0
+        dropout = _TRANSFER_DROPOUT if self.transfers and self.has_closed_form else 0.0
         take = RowTaker(seen.X, self.plan.device, dropout, self.generator)
         teacher = Teacher(seen.representation, seen.teacher_metric, self.plan.device)
         self.refinement = self._refinement(self.student, take, teacher, seen)
@@ -148,6 +162,50 @@ class Fit:
             alpha=alpha,
             worth=worth,
         )
+
+    def _regressed(self, module):
+        """A module after regression onto the leading directions of the teacher."""
+        samples, settings = self.samples, self.plan.settings
+        targets = torch.from_numpy(self._leading_targets()).float()
+        targets = torch.nn.functional.pad(targets, (0, self.plan.n_components - targets.shape[1]))
+        # Only order counts; and steps towards targets of a usual size are of a usual size.
+        targets /= root_mean_square_norm(targets.numpy(), samples.weight)
+        regression = Regression(
+            module,
+            RowTaker(samples.X, self.plan.device),
+            targets.to(self.plan.device),
+            torch.from_numpy(samples.weight),
+            settings.metric in ANGULAR_METRICS,
+            self.generator,
+        )
+        with self._randomness():
+            check_finite(regression.run(settings.max_iter))
+        return module
+
+    def _leading_targets(self):
+        samples, metric = self.samples, self.plan.settings.metric
+        if not self.transfers:
+            n_components = min(self.plan.n_components, *samples.X.shape)
+            return compression_start(
+                samples.X,
+                n_components,
+                metric=metric,
+                sample_weight=samples.weight,
+                random_state=self.random_state,
+            )(samples.X)
+        return leading_directions(
+            samples.targets,
+            min(self.plan.n_components, *samples.targets.shape),
+            center=metric not in ANGULAR_METRICS,
+            sample_weight=samples.weight,
+            random_state=self.random_state,
+        )(samples.targets)
+
+    def _randomness(self):
+        """Modules of the user's own draw from global generators, which must not show it."""
+        if self.has_closed_form:
+            return nullcontext()
+        return own_randomness(int(self.random_state.randint(2**31)), self.plan.device)
 
     def _new_student(self):
         linear = self._new_linear_student()
@@ -196,7 +254,7 @@ class Fit:
         settings = self.plan.settings
         n_neighbors = max(2, min(settings.n_neighbors, seen.n_rows // 10))
         settings = settings._replace(n_neighbors=n_neighbors)
-        if not self.transfers:
+        if not (self.transfers or not self.has_closed_form):
             return settings
         return settings._replace(
             learning_rate_init=_TRANSFER_RATE * settings.learning_rate_init,

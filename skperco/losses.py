@@ -70,7 +70,7 @@ class PerceptionCoherenceLoss(torch.nn.Module):
         self.rank_power = rank_power
         self.bandwidth = bandwidth
 
-    def forward(self, student, teacher):
+    def forward(self, student, teacher, *, student_references=None, teacher_references=None):
         """Loss of a batch in which every row is an anchor and all other rows its references.
 
         Parameters
@@ -80,36 +80,71 @@ class PerceptionCoherenceLoss(torch.nn.Module):
         teacher : torch.Tensor of shape (n_rows, n_teacher_features)
             The teacher's embeddings of the same rows; with ``teacher_metric="precomputed"``
             their (n_rows, n_rows) table of dissimilarities.
+        student_references : torch.Tensor of shape (n_more, n_components), default=None
+            The student's embeddings of more references, for instance those of earlier batches:
+            a rank among many says more. They are no anchors.
+        teacher_references : torch.Tensor of shape (n_more, n_teacher_features), default=None
+            The teacher's embeddings of these; with ``teacher_metric="precomputed"`` the
+            (n_rows, n_more) table from the rows to them.
 
         Returns
         -------
         loss : torch.Tensor of shape ()
+            In single precision at least: under autocast, or from half precision, it is computed
+            in float32.
 
         Raises
         ------
         ValueError
-            If student and teacher differ in their number of rows, or have fewer than 3.
+            If student and teacher differ in their number of rows or of references, or a row has
+            fewer than 2 references.
         """
+        self._check(student, teacher, student_references, teacher_references)
+        with torch.autocast(student.device.type, enabled=False):
+            seen = self._seen(student, student_references, self.metric)
+            with torch.no_grad():
+                wanted = self._seen(teacher, teacher_references, self._metric_of_teacher)
+                target = percentile_rank(wanted)
+            return rank_loss(
+                seen, target, rank_power=self.rank_power, bandwidth=self.bandwidth
+            ).mean()
+
+    @property
+    def _metric_of_teacher(self):
+        return self.metric if self.teacher_metric is None else self.teacher_metric
+
+    def _check(self, student, teacher, student_references, teacher_references):
         if len(student) != len(teacher):
             raise ValueError(
                 "student and teacher must have the same rows, "
                 f"got {len(student)} and {len(teacher)}."
             )
-        if len(student) < 3:
+        table = self._metric_of_teacher == "precomputed"
+        more = [
+            0 if references is None else references.shape[1 if is_table else 0]
+            for references, is_table in ((student_references, False), (teacher_references, table))
+        ]
+        if more[0] != more[1]:
             raise ValueError(
-                f"an anchor needs 2 references: expected at least 3 rows, got {len(student)}."
+                "student_references and teacher_references must be of the same rows, "
+                f"got {more[0]} and {more[1]}."
             )
-        teacher_metric = self.metric if self.teacher_metric is None else self.teacher_metric
-        seen = pairwise_dissimilarity(student, student, metric=self.metric)
-        with torch.no_grad():
-            wanted = pairwise_dissimilarity(teacher, teacher, metric=teacher_metric)
-            target = percentile_rank(without_diagonal(wanted))
-        return rank_loss(
-            without_diagonal(seen),
-            target,
-            rank_power=self.rank_power,
-            bandwidth=self.bandwidth,
-        ).mean()
+        if len(student) - 1 + more[0] < 2:
+            raise ValueError(
+                f"an anchor needs 2 references: expected at least 3 rows, got {len(student)}"
+                + (f" and {more[0]} more references." if more[0] else ".")
+            )
+
+    def _seen(self, rows, references, metric):
+        """Dissimilarities of each row to the others, and to more references."""
+        rows = _at_least_single(rows)
+        seen = without_diagonal(pairwise_dissimilarity(rows, rows, metric=metric))
+        if references is None:
+            return seen
+        references = _at_least_single(references).to(rows.dtype)
+        if isinstance(metric, str) and metric == "precomputed":
+            return torch.cat([seen, references], dim=1)
+        return torch.cat([seen, pairwise_dissimilarity(rows, references, metric=metric)], dim=1)
 
     def extra_repr(self):
         """Parameters, for the representation of the module."""
@@ -117,6 +152,10 @@ class PerceptionCoherenceLoss(torch.nn.Module):
             f"metric={self.metric!r}, teacher_metric={self.teacher_metric!r}, "
             f"rank_power={self.rank_power}, bandwidth={self.bandwidth}"
         )
+
+
+def _at_least_single(rows):
+    return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 
 def rank_loss(dissimilarities, target, *, rank_power=1.0, bandwidth=0.1, weights=None, exact=True):

@@ -224,7 +224,8 @@ class _SoftPercentileRank(torch.autograd.Function):
 
 def _windows(ordered, sigma):
     """Bounds of the runs |d_j - d_k| <= sigma, each entry inside the windows it holds inside."""
-    start = torch.searchsorted(ordered, ordered - sigma)
+    # What is not a number has no place; the last one lets it through, for others to find.
+    start = torch.searchsorted(ordered, ordered - sigma).clamp_(max=ordered.shape[1] - 1)
     # Entry k reaches back to j exactly when start[k] <= j: counting those gives the other end
     # without a second search, and windows that agree with each other in spite of rounding.
     reaching = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))

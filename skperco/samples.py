@@ -75,7 +75,8 @@ def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
     -------
     samples : Samples
     """
-    check_magnitude(X, "X")
+    if X.dtype.kind == "f":
+        check_magnitude(X, "X")
     weight = check_sample_weight(sample_weight, X.shape[0])
     if np.count_nonzero(weight) < least:
         raise ValueError(
@@ -95,6 +96,11 @@ def _check_own_teacher(X, metric):
         raise ValueError(
             "teacher_metric='precomputed' needs the teacher's table of dissimilarities: "
             "give it as teacher_embeddings."
+        )
+    if X.ndim != 2:
+        raise ValueError(
+            f"X is no teacher if its rows are not vectors, got shape {X.shape}: give "
+            "teacher_embeddings."
         )
     if sp.issparse(X):
         check_sparse_metric(metric, "X as its own teacher")

@@ -84,9 +84,11 @@ def _stacked(rows, more, name):
     ]
     if kinds[0] != kinds[1]:
         raise ValueError(f"{name} must be alike in all batches, got {kinds[1]} after {kinds[0]}.")
-    if rows.shape[1] != more.shape[1]:
+    if rows.shape[1:] != more.shape[1:]:
+        shapes = [
+            shape[0] if len(shape) == 1 else shape for shape in (more.shape[1:], rows.shape[1:])
+        ]
         raise ValueError(
-            f"{name} must have as many features in all batches, got {more.shape[1]} after "
-            f"{rows.shape[1]}."
+            f"{name} must have as many features in all batches, got {shapes[0]} after {shapes[1]}."
         )
     return sp.vstack([rows, more], format="csr") if sp.issparse(rows) else np.vstack([rows, more])

@@ -6,12 +6,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from skperco._rows import as_tensor, chunks
+from skperco._rows import as_tensor, chunks, input_dtype
 from skperco.dissimilarity import unit_rows
 from skperco.linear_maps import LinearMap
 
 _ROWS_PER_CHUNK = 2**14
+# What a module of the user's own keeps of a row in memory is not known.
+_ROWS_PER_CHUNK_OF_MODULES = 2**9
 _SHIFT_SCALE = 0.4
+_SMALLEST_SCALE = 0.01
 
 
 class LinearStudent(torch.nn.Module):
@@ -133,8 +136,25 @@ class MLPStudent(torch.nn.Module):
         self.linear.set_linear(linear_map)
 
 
-def kind_of(student):
+def scaled_parameters(student):
+    """Each parameter with the norm by which its steps are measured.
+
+    Those of a module of the user's own are measured by what they are, or, where that is nothing,
+    as biases are at first, by a small share of what weights are.
+    """
+    if hasattr(student, "scaled_parameters"):
+        return student.scaled_parameters()
+    return [
+        (parameter, max(_norm(parameter), _SMALLEST_SCALE * parameter.numel() ** 0.5))
+        for parameter in student.parameters()
+        if parameter.requires_grad
+    ]
+
+
+def kind_of(student, n_components):
     """What the distiller's parameters say of a student like this, a dict."""
+    if not isinstance(student, (LinearStudent, MLPStudent)):
+        return {"n_components": n_components, "student": "module"}
     is_mlp = isinstance(student, MLPStudent)
     linear = student.linear if is_mlp else student
     return {
@@ -146,12 +166,12 @@ def kind_of(student):
 
 @torch.no_grad()
 def embed(student, X, *, device, unit_norm):
-    """Images of all rows, chunk by chunk, computed and returned in the dtype of X.
+    """Images of all rows, chunk by chunk, computed and returned in double precision if X is.
 
     Parameters
     ----------
     student : torch.nn.Module
-    X : ndarray or CSR of shape (n_samples, n_features), float32 or float64
+    X : ndarray of shape (n_samples, ...) or CSR
     device : torch.device
     unit_norm : bool
         Whether to scale the images to unit norm.
@@ -161,10 +181,11 @@ def embed(student, X, *, device, unit_norm):
     images : ndarray of shape (n_samples, n_components)
     """
     dtype = torch.float64 if X.dtype == np.float64 else torch.float32
-    student = copy.deepcopy(student).to(device, dtype)
+    own = isinstance(student, (LinearStudent, MLPStudent))
+    student = copy.deepcopy(student).to(device, dtype).eval()
     images = []
-    for rows in chunks(X.shape[0], _ROWS_PER_CHUNK):
-        image = student(as_tensor(X[rows], device=device, dtype=dtype))
+    for rows in chunks(X.shape[0], _ROWS_PER_CHUNK if own else _ROWS_PER_CHUNK_OF_MODULES):
+        image = student(as_tensor(X[rows], device=device, dtype=input_dtype(X, dtype)))
         images.append((unit_rows(image) if unit_norm else image).cpu().numpy())
     return np.concatenate(images)
 

@@ -14,6 +14,7 @@ from skperco.dissimilarity import (
 )
 from skperco.losses import rank_correlation_loss, rank_loss
 from skperco.ranking import percentile_rank
+from skperco.students import scaled_parameters
 
 _FAR_POWER = 1.4
 # The far loss takes the first so many anchors of a step: sorts are dear, and what random
@@ -97,10 +98,11 @@ class Refinement:
             min(settings.n_neighbors, len(teacher) - 1)
         )
         self.far_weight = self._far_weight()
-        self.parameters = [_Parameter(*scaled) for scaled in student.scaled_parameters()]
+        self.parameters = [_Parameter(*scaled) for scaled in scaled_parameters(student)]
 
     def run(self):
         """Take all steps, and yield the loss before each, a tensor of shape ()."""
+        self.student.train()
         for step in range(self.settings.max_iter):
             decay = (1 + math.cos(math.pi * step / self.settings.max_iter)) / 2
             loss = self._loss()
@@ -115,7 +117,7 @@ class Refinement:
     @torch.no_grad()
     def blend(self, fraction, student=None):
         """Put the student, or its copy, between the start (0) and the average of the steps (1)."""
-        values = (self.student if student is None else student).scaled_parameters()
+        values = scaled_parameters(self.student if student is None else student)
         for parameter, (value, _) in zip(self.parameters, values, strict=True):
             value.copy_(torch.lerp(parameter.start, parameter.average, fraction))
 
@@ -125,7 +127,9 @@ class Refinement:
         One norm for all of a parameter: what few rows have in common, such as a rare word,
         moves less than what many share, and is not overfitted.
         """
-        gradients = torch.autograd.grad(loss, [parameter.value for parameter in self.parameters])
+        values = [parameter.value for parameter in self.parameters]
+        # A module may have parameters that it does not use.
+        gradients = torch.autograd.grad(loss, values, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 direction = gradient / gradient.norm().clamp(min=_TINY)

@@ -77,6 +77,71 @@ def test_precomputed_teacher():
     assert by_table == by_rows
 
 
+@given(st.integers(0, 100), st.sampled_from(["cosine", "euclidean"]))
+def test_more_references_are_references_but_no_anchors(seed, metric):
+    student, teacher = rows_of(seed, d=3), rows_of(seed + 1)
+    loss = PerceptionCoherenceLoss(metric=metric)
+    found = loss(
+        student[:5], teacher[:5], student_references=student[5:], teacher_references=teacher[5:]
+    )
+    ranks = [torch.from_numpy(other_ranks(rows, metric)[:5]) for rows in (student, teacher)]
+    np.testing.assert_allclose(found, (ranks[0] - ranks[1]).square().mean())
+
+
+def test_more_references_of_a_precomputed_teacher():
+    student, teacher = rows_of(0), rows_of(1)
+    table = pairwise_dissimilarity(teacher, teacher, metric="manhattan")
+    more = {"student_references": student[5:]}
+    by_rows = PerceptionCoherenceLoss(teacher_metric="manhattan")(
+        student[:5], teacher[:5], teacher_references=teacher[5:], **more
+    )
+    by_table = PerceptionCoherenceLoss(teacher_metric="precomputed")(
+        student[:5], table[:5, :5], teacher_references=table[:5, 5:], **more
+    )
+    assert by_table == by_rows
+
+
+@given(st.integers(0, 100), st.sampled_from(["cosine", "euclidean", "correlation", "manhattan"]))
+def test_gradients_are_finite_for_degenerate_rows(seed, metric):
+    """Duplicates, zero vectors, constant rows."""
+    student = rows_of(seed).float()
+    student[3:6] = student[0]
+    student[6:8] = 0
+    student[8:10] = 2.5
+    student.requires_grad_()
+    for power in (0, 1):
+        value = PerceptionCoherenceLoss(metric=metric, rank_power=power)(student, rows_of(seed + 1))
+        (gradient,) = torch.autograd.grad(value, student)
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+        assert gradient.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision(dtype):
+    teacher = rows_of(0, n=64).float()
+    model = torch.nn.Linear(6, 3)
+    with torch.autocast("cpu", dtype=dtype):
+        student = model(teacher)
+        assert student.dtype == dtype
+        value = PerceptionCoherenceLoss()(student, teacher.to(dtype))
+    assert value.dtype == torch.float32
+    expected = PerceptionCoherenceLoss()(student.float(), teacher.to(dtype).float())
+    assert value == expected
+    value.backward()
+    assert model.weight.grad.isfinite().all()
+    assert model.weight.grad.any()
+
+
+def test_a_compiled_loss_is_the_same():
+    student, teacher = rows_of(0, d=3).requires_grad_(), rows_of(1)
+    loss = PerceptionCoherenceLoss()
+    compiled = torch.compile(loss, backend="aot_eager")
+    gradients = [torch.autograd.grad(one(student, teacher), student)[0] for one in (loss, compiled)]
+    assert compiled(student, teacher) == loss(student, teacher)
+    np.testing.assert_allclose(*gradients, atol=1e-12)
+
+
 def test_reference_weights_repeat_references():
     dissimilarities, target = rows_of(0).abs(), torch.rand(14, 6, dtype=torch.float64)
     counts = torch.tensor([1, 2, 3, 1, 1, 2])
@@ -102,3 +167,5 @@ def test_bad_input():
         loss(rows_of(0), rows_of(1, n=9))
     with pytest.raises(ValueError, match="at least 3 rows, got 2"):
         loss(rows_of(0, n=2), rows_of(1, n=2))
+    with pytest.raises(ValueError, match="must be of the same rows, got 14 and 0"):
+        loss(rows_of(0), rows_of(1), student_references=rows_of(2))

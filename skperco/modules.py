@@ -1,0 +1,169 @@
+"""Students that are PyTorch modules of the user's own: made, checked, and started."""
+
+import copy
+from contextlib import contextmanager
+
+import torch
+
+from skperco._rows import as_tensor, input_dtype
+from skperco.dissimilarity import unit_rows
+
+# A module has no closed form: it starts as a regression, by so many steps of Adam for each step
+# of the refinement.
+_STEPS_PER_STEP = 4
+_BATCH_SIZE = 256
+_LEARNING_RATE = 3e-3
+_CHECKED_ROWS = 32
+
+
+@contextmanager
+def own_randomness(seed, device):
+    """Let modules draw from torch's global generators, and put these back as they were."""
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices=devices, device_type=device.type):
+        torch.manual_seed(seed)
+        yield
+
+
+def new_module(student, n_features, n_components, seed):
+    """A module of the user's own, that nobody else holds.
+
+    Parameters
+    ----------
+    student : torch.nn.Module or callable
+        To copy, or to call with (n_features, n_components).
+    n_features, n_components : int
+    seed : int
+
+    Returns
+    -------
+    module : torch.nn.Module
+        On the CPU, in single precision.
+    """
+    with own_randomness(seed, torch.device("cpu")):
+        made = isinstance(student, torch.nn.Module)
+        module = copy.deepcopy(student) if made else student(n_features, n_components)
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            "student must return a torch.nn.Module when it is called with (n_features, "
+            f"n_components), got {module!r}."
+        )
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError(
+            f"student must have parameters to learn, and {type(module).__name__} has none that "
+            "requires a gradient."
+        )
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise ValueError(
+            f"student must hold its parameters in memory, and {type(module).__name__} has some on "
+            "the 'meta' device: give it values first, with to_empty and an initialisation."
+        )
+    return module.float().cpu()
+
+
+def check_module(module, X, n_components, device):
+    """Try a module on some rows.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    X : ndarray or CSR of shape (n_samples, ...)
+    n_components : int or None
+        The number of dimensions that it must have, if any.
+    device : torch.device
+        Where it will be.
+
+    Returns
+    -------
+    n_components : int
+        The number of dimensions that it has.
+
+    Raises
+    ------
+    ValueError
+        If it fails, or what it returns is not a finite matrix of so many columns.
+    """
+    name = f"student ({type(module).__name__})"
+    rows = as_tensor(X[:_CHECKED_ROWS], device=device, dtype=input_dtype(X))
+    batch = f"a batch of shape {tuple(rows.shape)} and type {rows.dtype} on {device}"
+    try:
+        with torch.no_grad():
+            images = copy.deepcopy(module).to(device).eval()(rows)
+    except Exception as error:
+        raise ValueError(
+            f"{name} failed on {batch}, and is expected to return a tensor of shape "
+            f"({len(rows)}, n_components) for it: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(images, torch.Tensor) or images.shape[:-1] != rows.shape[:1]:
+        found = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
+        raise ValueError(
+            f"{name} must return a tensor of shape ({len(rows)}, n_components) for {batch}, got "
+            f"{found}."
+        )
+    if n_components is not None and images.shape[1] != n_components:
+        raise ValueError(
+            f"{name} must return n_components={n_components} dimensions, got {images.shape[1]}."
+        )
+    check_finite(images, name)
+    return images.shape[1]
+
+
+def check_finite(values, name="student"):
+    """Raise a ValueError if what a student returns, or what comes of it, is not finite."""
+    if not values.isfinite().all():
+        raise ValueError(
+            f"{name} must return finite numbers, got nan or infinity: scale X, or take a smaller "
+            "learning_rate_init."
+        )
+
+
+class Regression:
+    """The start of a module: gradient steps towards given images of the rows.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Changed in place.
+    take : callable
+        Numbers of rows, an int64 tensor, to the module's input of those rows.
+    targets : torch.Tensor of shape (n_rows, n_components)
+    sample_weight : torch.Tensor of shape (n_rows,)
+        How often a row is drawn, in proportion.
+    angular : bool
+        Whether only the directions of images count.
+    generator : torch.Generator
+        On the CPU.
+    """
+
+    def __init__(self, module, take, targets, sample_weight, angular, generator):
+        self.module = module
+        self.take = take
+        self.targets = unit_rows(targets) if angular else targets
+        self.sample_weight = sample_weight
+        self.angular = angular
+        self.generator = generator
+
+    def run(self, max_iter):
+        """Take so many times a few steps, and return the last loss, a tensor of shape ()."""
+        n_steps = _STEPS_PER_STEP * max_iter
+        learned = [one for one in self.module.parameters() if one.requires_grad]
+        optimizer = torch.optim.Adam(learned, lr=_LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps))
+        self.module.train()
+        loss = self.targets.new_zeros(())
+        for _ in range(n_steps):
+            optimizer.zero_grad()
+            loss = self._loss()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    def _loss(self):
+        rows = torch.multinomial(
+            self.sample_weight, _BATCH_SIZE, replacement=True, generator=self.generator
+        ).to(self.targets.device)
+        images = self.module(self.take(rows))
+        images = unit_rows(images) if self.angular else images
+        return (images - self.targets[rows]).square().sum(1).mean()
