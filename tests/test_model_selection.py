@@ -28,9 +28,9 @@ from sklearn.utils._param_validation import InvalidParameterError
 from skperco import (
     CoherenceDistiller,
     PerceptionCoherenceScorer,
-    metrics,
     neighbor_recall_score,
     perception_coherence_score,
+    views,
 )
 
 
@@ -529,13 +529,18 @@ def test_without_routing_weights_reach_several_scorers(rows, teacher, weights):
 def entries(monkeypatch):
     """How many dissimilarities each call of the scores has made."""
     counts = []
-    pairwise = metrics.pairwise_dissimilarity
+    look_at = views.to_references
 
-    def counting(anchors, references, **options):
-        counts.append(len(anchors) * len(references))
-        return pairwise(anchors, references, **options)
+    def counting(references, metric):
+        look = look_at(references, metric)
 
-    monkeypatch.setattr(metrics, "pairwise_dissimilarity", counting)
+        def from_anchors(anchors):
+            counts.append(len(anchors) * len(references))
+            return look(anchors)
+
+        return from_anchors
+
+    monkeypatch.setattr(views, "to_references", counting)
     return counts
 
 
