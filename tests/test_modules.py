@@ -170,6 +170,40 @@ def test_a_module_is_copied_and_left_alone(inputs, teacher):
     assert isinstance(clone(distiller).student, Dense)
 
 
+def test_a_fit_leaves_its_plan_to_the_next_one(inputs, teacher):
+    """The fit to all rows starts where the trial did, and not where it ended."""
+    module = Dense(64, 4)
+    seen = []
+
+    class Spy(CoherenceDistiller):
+        def _last_student(self, samples, decision, seed):
+            seen.append(copy.deepcopy(decision.plan.student.state_dict()))
+            return super()._last_student(samples, decision, seed)
+
+    Spy(**(small(module, early_stopping=True).get_params())).fit(inputs[Dense], teacher)
+    for name, value in module.state_dict().items():
+        assert torch.equal(seen[0][name], value)
+
+
+def test_modules_are_in_training_while_they_learn_and_only_then(inputs, teacher):
+    modes = []
+
+    class Spy(Dense):
+        def forward(self, rows):
+            modes.append(self.training)
+            return super().forward(rows)
+
+    module = Spy(64, 4).eval()
+    distiller = small(module, early_stopping=False, max_iter=3).fit(inputs[Dense], teacher)
+    # One look at the module, the regression, what the refinement asks first, and its steps.
+    assert modes[0] is False
+    assert all(modes[1:])
+    assert len(modes) > 4 * 3
+    del modes[:]
+    distiller.transform(inputs[Dense])
+    assert not any(modes)
+
+
 def test_a_module_knows_its_number_of_components(inputs, teacher):
     distiller = small(Dense(64, 7), n_components=None).fit(inputs[Dense], teacher)
     assert distiller.n_components_ == 7
@@ -292,6 +326,18 @@ class Explodes(Dense):
         return super().forward(rows) / (1 - float(self.training))
 
 
+class ExplodesLate(Dense):
+    """Not finite after the steps of the regression, four for each of the refinement."""
+
+    def __init__(self, n_features, n_components):
+        super().__init__(n_features, n_components)
+        self.n_calls = 0
+
+    def forward(self, rows):
+        self.n_calls += self.training
+        return super().forward(rows) / float(self.n_calls < 4 * 8 + 5)
+
+
 BAD_STUDENTS = {
     "dimension": (Dense(64, 5), ValueError, "must return n_components=4 dimensions, got 5"),
     "shape of rows": (Dense(63, 4), ValueError, r"failed on a batch of shape \(32, 64\)"),
@@ -317,6 +363,11 @@ def test_bad_students_are_named(case, inputs, teacher):
     student, error, message = BAD_STUDENTS[case]
     with pytest.raises(error, match=message):
         small(student).fit(inputs[Dense], teacher)
+
+
+def test_a_fit_that_goes_astray_is_named(inputs, teacher):
+    with pytest.raises(ValueError, match="must return finite numbers"):
+        small(ExplodesLate, early_stopping=False, max_iter=8).fit(inputs[Dense], teacher)
 
 
 def test_rows_that_are_no_vectors_need_a_teacher(inputs):
