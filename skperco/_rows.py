@@ -1,10 +1,13 @@
 """Rows of arrays and sparse matrices as tensors, a few at a time."""
 
+import mmap
 import warnings
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+
+_MAPPED_ROWS = 64
 
 
 def as_tensor(array, *, device, dtype):
@@ -30,6 +33,31 @@ def input_dtype(array, floating=torch.float32):
 def chunks(n_rows, size):
     """Slices of at most `size` that cover the rows."""
     return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
+
+
+def take_rows(array, numbers):
+    """Rows of an array by their numbers, without keeping in memory what lies around them.
+
+    Of a file that is mapped into memory the system may hold a megabyte around each row that is
+    read. It is told, after some rows, that they are not needed again.
+    """
+    mapping = _shared_mapping(array)
+    if mapping is None:
+        return array[numbers]
+    taken = np.empty((len(numbers), *array.shape[1:]), dtype=array.dtype)
+    for rows in chunks(len(numbers), _MAPPED_ROWS):
+        taken[rows] = array[numbers[rows]]
+        mapping.madvise(mmap.MADV_DONTNEED)
+    return taken
+
+
+def _shared_mapping(array):
+    """The mapped file that an array looks at, unless it has changes of its own to lose."""
+    while isinstance(array, np.ndarray):
+        if getattr(array, "mode", "r") == "c":
+            return None
+        array = array.base
+    return array if isinstance(array, mmap.mmap) and hasattr(array, "madvise") else None
 
 
 class RowTaker:

@@ -9,7 +9,7 @@ import torch
 from sklearn.utils import assert_all_finite
 from sklearn.utils.parallel import Parallel, delayed
 
-from skperco._rows import chunks
+from skperco._rows import chunks, take_rows
 from skperco._validation import (
     check_count,
     check_device,
@@ -189,7 +189,7 @@ class _View:
 
     def take(self, numbers):
         """Rows by their numbers, finite and in double precision."""
-        taken = self.rows[numbers]
+        taken = take_rows(self.rows, numbers)
         assert_all_finite(taken, input_name=self.name)
         return taken.astype(np.float64)
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skperco._rows import RowTaker, as_tensor, chunks
+from skperco._rows import RowTaker, as_tensor, chunks, take_rows
 
 CPU = torch.device("cpu")
 LAYOUTS = pytest.mark.parametrize("layout", [np.asarray, sp.csr_array, sp.csr_matrix])
@@ -64,3 +64,23 @@ def test_dropout_hides_other_entries_each_time_and_leaves_the_rows_alone(layout)
     assert abs(hidden.mean() - 0.4) < 4 * (0.4 * 0.6 / len(hidden)) ** 0.5
     assert (first != second).any()
     np.testing.assert_array_equal(rows.toarray() if sp.issparse(rows) else rows, sparse_rows())
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_mapped_rows_are_those_of_the_array_and_changes_are_kept(tmp_path, mode):
+    rows = np.random.default_rng(0).normal(size=(500, 3))
+    np.save(tmp_path / "rows.npy", rows)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode=mode)
+    if mode != "r":
+        rows[7] = mapped[7] = 1.0
+    numbers = np.random.default_rng(1).permutation(490)[:300]
+    for _ in range(2):
+        np.testing.assert_array_equal(take_rows(mapped, numbers), rows[numbers])
+        part = np.asarray(mapped)[5:, 1:]
+        np.testing.assert_array_equal(take_rows(part, numbers), rows[5:, 1:][numbers])
+    np.testing.assert_array_equal(mapped, rows)
+
+
+def test_rows_of_other_arrays_are_taken_as_they_are():
+    rows = np.arange(12).reshape(4, 3)
+    np.testing.assert_array_equal(take_rows(rows, np.array([2, 0])), rows[[2, 0]])
