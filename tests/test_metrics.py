@@ -133,8 +133,9 @@ def test_statement_5_perfect_coherence_keeps_all_neighbours(seed, n_neighbors):
 
 @given(SEEDS)
 def test_statement_6_triangle_inequality(seed):
-    first, second, third = (embeddings(seed + i, d=2 + i) for i in range(3))
-    second = second + np.pad(first, ((0, 0), (0, 1)))
+    first, drift = embeddings(seed), embeddings(seed + 1)
+    # One after the other, the second between the two others: hardly more than the sum.
+    second, third = first + 0.1 * drift, first + 0.2 * drift
 
     def incoherence(f, g):
         return 1 - perception_coherence_score(f, g)
