@@ -40,8 +40,11 @@ def grid(n, rng):
     return teacher, *(teacher[:, :1] + rng.integers(-1, 2, size=(n, 1)) for _ in range(2))
 
 
-POPULATIONS = {"gaussian": (gaussian, "euclidean"), "clusters": (clusters, "cosine")}
-POPULATIONS["grid"] = (grid, "euclidean")
+POPULATIONS = {
+    "gaussian": (gaussian, "euclidean"),
+    "clusters": (clusters, "cosine"),
+    "grid": (grid, "euclidean"),
+}
 
 
 def main():

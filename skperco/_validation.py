@@ -194,8 +194,7 @@ def check_count(value, name, *, least, most=None):
 
 def check_share(value, name):
     """Raise unless `value` is a number strictly between 0 and 1."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
+    _check_real(value, name, "a number")
     if not 0 < value < 1:
         raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
 
@@ -204,13 +203,17 @@ def check_tol(tol, **counts):
     """Raise unless `tol` is None, or positive and the only one of these that is given."""
     if tol is None:
         return
-    if not isinstance(tol, numbers.Real) or isinstance(tol, bool):
-        raise TypeError(f"tol must be a positive number, got {tol!r}.")
+    _check_real(tol, "tol", "a positive number")
     if not tol > 0:
         raise ValueError(f"tol must be positive, got {tol!r}.")
     for name, number in counts.items():
         if number is not None:
             raise ValueError(f"tol chooses {name}: give one of the two, got {name}={number!r}.")
+
+
+def _check_real(value, name, expected):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be {expected}, got {value!r}.")
 
 
 def given_teacher(y, teacher_embeddings, default=None):

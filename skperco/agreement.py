@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from skperco.concordance import compare, rank, row_chunks
 from skperco.dissimilarity import check_metric
-from skperco.metrics import gather, mean_coherence
+from skperco.metrics import gather, mean_of_defined
 from skperco.views import Views
 
 
@@ -80,9 +80,7 @@ def pairwise_perception_coherence(
         device,
     )
     views.require(3, "an anchor and two references")
-    rng = check_random_state(random_state)
-    anchors = views.draw_anchors(n_anchors, rng)
-    references = views.draw_references(n_references, rng)
+    anchors, references = views.draw(n_anchors, n_references, check_random_state(random_state))
 
     def measure(sight):
         parts = [
@@ -95,7 +93,7 @@ def pairwise_perception_coherence(
     weights = views.weights[anchors]
     n = len(representations)
     return np.array(
-        [[mean_coherence(tables[:, i, j], weights) for j in range(n)] for i in range(n)]
+        [[mean_of_defined(tables[:, i, j], weights) for j in range(n)] for i in range(n)]
     )
 
 

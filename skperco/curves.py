@@ -7,7 +7,7 @@ import torch
 from sklearn.utils import check_array, check_random_state
 
 from skperco.concordance import concordance
-from skperco.metrics import gather, mean_coherence, pair_of_views
+from skperco.metrics import gather, mean_of_defined, pair_of_views
 from skperco.ranking import arrange, sort_rows, tie_bounds
 
 _POINTS = 16
@@ -97,9 +97,7 @@ def coherence_curve(
     """
     views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
     views.require(3, "an anchor and two references")
-    rng = check_random_state(random_state)
-    anchors = views.draw_anchors(n_anchors, rng)
-    references = views.draw_references(n_references, rng)
+    anchors, references = views.draw(n_anchors, n_references, check_random_state(random_state))
     percentiles = _check_percentiles(percentiles, len(references))
     rtols = views.rtols
 
@@ -116,7 +114,7 @@ def coherence_curve(
     coherences = gather(views.look(measure, anchors, references, n_jobs))
     weights = views.weights[anchors]
     return CoherenceCurve(
-        percentiles, np.array([mean_coherence(column, weights) for column in coherences.T])
+        percentiles, np.array([mean_of_defined(column, weights) for column in coherences.T])
     )
 
 

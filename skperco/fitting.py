@@ -254,7 +254,7 @@ class Fit:
         settings = self.plan.settings
         n_neighbors = max(2, min(settings.n_neighbors, seen.n_rows // 10))
         settings = settings._replace(n_neighbors=n_neighbors)
-        if not (self.transfers or not self.has_closed_form):
+        if self.has_closed_form and not self.transfers:
             return settings
         return settings._replace(
             learning_rate_init=_TRANSFER_RATE * settings.learning_rate_init,

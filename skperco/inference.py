@@ -235,8 +235,7 @@ def _estimate(views, contrast, n_anchors, n_references, tol, rng, n_jobs):
     check_tol(tol, n_anchors=n_anchors, n_references=n_references)
     if tol is not None and views.n_samples > EXACT_SAMPLES:
         return estimate_within(views, tol, contrast, rng, n_jobs)
-    anchors = views.draw_anchors(n_anchors, rng)
-    return estimate(views, anchors, views.draw_references(n_references, rng), n_jobs)
+    return estimate(views, *views.draw(n_anchors, n_references, rng), n_jobs)
 
 
 def _quantile(estimates, probability):

@@ -7,7 +7,7 @@ import torch
 
 from skperco.concordance import concordance
 from skperco.dissimilarity import pairwise_dissimilarity, without_diagonal
-from skperco.metrics import neighbor_shares
+from skperco.metrics import mean_of_defined, neighbor_shares
 
 # Coherence that a student may lose for the neighbours that it gains.
 _TOLERANCE = 5e-4
@@ -54,10 +54,7 @@ class Judgement(NamedTuple):
         return self._mean(self.coherences - other.coherences) >= -_TOLERANCE
 
     def _mean(self, values):
-        known = ~np.isnan(values)
-        if not known.any():
-            return np.nan
-        return float(np.average(values[known], weights=self.sample_weight[known]))
+        return float(mean_of_defined(values, self.sample_weight))
 
 
 def farthest(judgements, rank_power):

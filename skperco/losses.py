@@ -142,7 +142,7 @@ class PerceptionCoherenceLoss(torch.nn.Module):
         if references is None:
             return seen
         references = _at_least_single(references).to(rows.dtype)
-        if isinstance(metric, str) and metric == "precomputed":
+        if metric == "precomputed":
             return torch.cat([seen, references], dim=1)
         return torch.cat([seen, pairwise_dissimilarity(rows, references, metric=metric)], dim=1)
 

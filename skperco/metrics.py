@@ -120,9 +120,8 @@ def perception_coherence_score(
     if tol is not None and views.n_samples > EXACT_SAMPLES:
         score = estimate_within(views, tol, [1], rng, n_jobs).scores[0]
     else:
-        anchors = views.draw_anchors(n_anchors, rng)
-        references = views.draw_references(n_references, rng)
-        score = mean_coherence(
+        anchors, references = views.draw(n_anchors, n_references, rng)
+        score = mean_of_defined(
             _coherences(views, anchors, references, n_jobs), views.weights[anchors]
         )
     if np.isnan(score):
@@ -269,10 +268,10 @@ def pair_of_views(teacher, student, metric, teacher_metric, sample_weight, devic
     return Views(representations, sample_weight, device)
 
 
-def mean_coherence(coherences, weights):
-    """Weighted mean of those that are defined."""
-    seeing = ~np.isnan(coherences)
-    return np.average(coherences[seeing], weights=weights[seeing]) if seeing.any() else np.nan
+def mean_of_defined(values, weights):
+    """Weighted mean of those that are not nan; nan if there are none."""
+    defined = ~np.isnan(values)
+    return np.average(values[defined], weights=weights[defined]) if defined.any() else np.nan
 
 
 def _coherences(views, anchors, references, n_jobs):

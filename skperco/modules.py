@@ -41,8 +41,8 @@ def new_module(student, n_features, n_components, seed):
         On the CPU, in single precision.
     """
     with own_randomness(seed, torch.device("cpu")):
-        made = isinstance(student, torch.nn.Module)
-        module = copy.deepcopy(student) if made else student(n_features, n_components)
+        given = isinstance(student, torch.nn.Module)
+        module = copy.deepcopy(student) if given else student(n_features, n_components)
     if not isinstance(module, torch.nn.Module):
         raise TypeError(
             "student must return a torch.nn.Module when it is called with (n_features, "

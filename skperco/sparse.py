@@ -21,7 +21,8 @@ def sparse_dissimilarity(anchors, references, metric):
     -------
     dissimilarities : ndarray of shape (n_anchors, n_references), float64
     """
-    return _METRICS[metric](anchors.astype(np.float64), references.astype(np.float64))
+    anchors, references = (rows.astype(np.float64, copy=False) for rows in (anchors, references))
+    return _METRICS[metric](anchors, references)
 
 
 def check_sparse_metric(metric, name):

@@ -86,7 +86,6 @@ class Views:
         self.weights = weights[self.kept]
         self.n_samples = len(self.kept)
         self.n_given = len(weights)
-        self._names = list(representations)
 
     @property
     def rtols(self):
@@ -96,10 +95,15 @@ class Views:
     def require(self, n_samples, for_what):
         """Raise a ValueError if there are fewer samples."""
         if self.n_samples < n_samples:
+            names = " and ".join(view.name for view in self._views)
             raise ValueError(
-                f"{' and '.join(self._names)} need at least {n_samples} samples of positive "
+                f"{names} need at least {n_samples} samples of positive "
                 f"weight ({for_what}), got {self.n_samples}."
             )
+
+    def draw(self, n_anchors, n_references, rng):
+        """Numbers of the samples that look, and of those that are looked at."""
+        return self.draw_anchors(n_anchors, rng), self.draw_references(n_references, rng)
 
     def draw_anchors(self, n_anchors, rng):
         """Numbers of the samples that look."""
@@ -191,7 +195,7 @@ class _View:
         """Rows by their numbers, finite and in double precision."""
         taken = take_rows(self.rows, numbers)
         assert_all_finite(taken, input_name=self.name)
-        return taken.astype(np.float64)
+        return taken.astype(np.float64, copy=False)
 
 
 class _Scene:
@@ -201,7 +205,7 @@ class _Scene:
         self.view = view
         self.references = references
         self.device = device
-        self.is_table = isinstance(view.metric, str) and view.metric == "precomputed"
+        self.is_table = view.metric == "precomputed"
         # More of them are prepared anew for each block, rather than held.
         self.held = None
         if not self.is_table and len(references) <= _ROWS_PER_CHUNK:
