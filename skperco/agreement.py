@@ -121,10 +121,13 @@ def _named(representations, metric):
 def _table(seen, weights, rtols):
     """Concordance of every two, of shape (n_anchors, n_representations, n_representations)."""
     rankings = [rank(one, weights, rtol) for one, rtol in zip(seen, rtols, strict=True)]
+    found = {}
+    for i, teacher in enumerate(rankings):
+        for j, student in enumerate(rankings):
+            # Without ties it is the same in both directions.
+            both_ways = (j, i) in found and not (teacher.has_ties or student.has_ties)
+            found[i, j] = found[j, i] if both_ways else compare(teacher, student, weights)
+    n = len(rankings)
     return torch.stack(
-        [
-            torch.stack([compare(teacher, student, weights) for student in rankings], dim=1)
-            for teacher in rankings
-        ],
-        dim=1,
+        [torch.stack([found[i, j] for j in range(n)], dim=1) for i in range(n)], dim=1
     )

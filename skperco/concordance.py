@@ -78,23 +78,31 @@ class Counts(NamedTuple):
     strict: torch.Tensor
 
 
-def pair_counts(teacher, student, *, weights=None, teacher_rtol=0.0, student_rtol=0.0):
-    """What :func:`concordance` counts, reference by reference.
+def pair_counts(teacher, students, *, weights=None, teacher_rtol=0.0, student_rtols=None):
+    """What :func:`concordance` counts, reference by reference, for each of several students.
 
     Parameters
     ----------
-    teacher, student, weights, teacher_rtol, student_rtol
+    teacher, weights, teacher_rtol
         As for :func:`concordance`.
+    students : list of torch.Tensor of shape (n_anchors, n_references)
+    student_rtols : list of float, default=None
+        One for each student; all 0 if None.
 
     Returns
     -------
-    counts : Counts
+    counts : list of Counts
     """
-    counts = [
-        _count(rank(f, w, teacher_rtol), rank(g, w, student_rtol), w)
-        for f, g, w in row_chunks(teacher, student, weights=weights)
+    rtols = [0.0] * len(students) if student_rtols is None else student_rtols
+    chunks = []
+    for f, *others, w in row_chunks(teacher, *students, weights=weights):
+        ranked = rank(f, w, teacher_rtol)
+        chunks.append(
+            [_count(ranked, rank(g, w, rtol), w) for g, rtol in zip(others, rtols, strict=True)]
+        )
+    return [
+        Counts(*map(torch.cat, zip(*parts, strict=True))) for parts in zip(*chunks, strict=True)
     ]
-    return Counts(*map(torch.cat, zip(*counts, strict=True)))
 
 
 class Ranking(NamedTuple):

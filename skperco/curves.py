@@ -105,10 +105,11 @@ def coherence_curve(
         ordered, order = sort_rows(sight.seen[0])
         student = sight.seen[1].gather(1, order)
         weights = arrange(sight.weights, order)
-        coherences = [
-            _nearest_concordance(ordered, student, weights, percentile, *rtols)
-            for percentile in percentiles
-        ]
+        runs = _runs(ordered, weights, rtols[0])
+        coherences = []
+        for percentile in percentiles:
+            share = _shares(*runs, weights, percentile)
+            coherences.append(_nearest_concordance(ordered, student, weights, share, rtols))
         return sight.places, torch.stack(coherences, dim=1)
 
     coherences = gather(views.look(measure, anchors, references, n_jobs))
@@ -133,9 +134,27 @@ def _check_percentiles(percentiles, n_references):
     return percentiles
 
 
-def _nearest_concordance(teacher, student, weights, percentile, teacher_rtol, student_rtol):
+def _runs(teacher, weights, rtol):
+    """Weight of what comes before the run of ties around each entry, and of what ends with it."""
+    start, stop = tie_bounds(teacher, rtol=rtol)
+    if weights is None:
+        return start.double(), stop.double()
+    mass = torch.nn.functional.pad(weights.cumsum(1), (1, 0))
+    return mass.gather(1, start), mass.gather(1, stop)
+
+
+def _shares(begin, end, weights, percentile):
+    """How much of each reference is among the nearest; those tied at the border share it."""
+    if weights is None:
+        # Whole references, where nothing is tied.
+        border = max(2, round(percentile * begin.shape[1]))
+    else:
+        border = percentile * end[:, -1:]
+    return ((border - begin) / (end - begin)).clamp(0, 1)
+
+
+def _nearest_concordance(teacher, student, weights, share, rtols):
     """Concordance among the first references of each row, in the teacher's order."""
-    share = _shares(teacher, weights, percentile, teacher_rtol)
     width = max(2, int((share > 0).sum(1).max()))
     share, teacher, student = share[:, :width], teacher[:, :width], student[:, :width]
     alike = weights is None and bool((share == 1).all())
@@ -145,20 +164,6 @@ def _nearest_concordance(teacher, student, weights, percentile, teacher_rtol, st
         teacher.contiguous(),
         student.contiguous(),
         weights=None if alike else share,
-        teacher_rtol=teacher_rtol,
-        student_rtol=student_rtol,
+        teacher_rtol=rtols[0],
+        student_rtol=rtols[1],
     )
-
-
-def _shares(teacher, weights, percentile, rtol):
-    """How much of each reference is among the nearest; those tied at the border share it."""
-    start, stop = tie_bounds(teacher, rtol=rtol)
-    if weights is None:
-        # Whole references, where nothing is tied.
-        border = max(2, round(percentile * teacher.shape[1]))
-        begin, end = start.double(), stop.double()
-    else:
-        mass = torch.nn.functional.pad(weights.cumsum(1), (1, 0))
-        border = percentile * mass[:, -1:]
-        begin, end = mass.gather(1, start), mass.gather(1, stop)
-    return ((border - begin) / (end - begin)).clamp(0, 1)

@@ -82,20 +82,14 @@ def estimate(views, anchors, references, n_jobs=None):
         weights = torch.from_numpy(views.weights[anchors[sight.places]]).to(views.device)
         teacher, *students = sight.seen
         teacher_rtol, *rtols = views.rtols
-        return sight.places, [
-            _block_sums(
-                pair_counts(
-                    teacher,
-                    student,
-                    weights=sight.weights,
-                    teacher_rtol=teacher_rtol,
-                    student_rtol=rtol,
-                ),
-                sight,
-                weights,
-            )
-            for student, rtol in zip(students, rtols, strict=True)
-        ]
+        counts = pair_counts(
+            teacher,
+            students,
+            weights=sight.weights,
+            teacher_rtol=teacher_rtol,
+            student_rtols=rtols,
+        )
+        return sight.places, [_block_sums(one, sight, weights) for one in counts]
 
     results = views.look(count, anchors, references, n_jobs)
     places = np.concatenate([places for places, _ in results])

@@ -43,8 +43,9 @@ def test_counts_agree_with_the_definition(rows, weighted, data):
     weights = np.ones(n)
     if weighted:
         weights = data.draw(hnp.arrays(np.float64, n, elements=st.floats(0.1, 5)))
-    found = pair_counts(
-        *torch.from_numpy(rows)[:, None], weights=torch.from_numpy(weights) if weighted else None
+    teacher, student = torch.from_numpy(rows)[:, None]
+    (found,) = pair_counts(
+        teacher, [student], weights=torch.from_numpy(weights) if weighted else None
     )
     for counts, expected in zip(found, references.pair_counts(*rows, weights), strict=True):
         np.testing.assert_allclose(counts[0], expected, atol=1e-9)
@@ -57,8 +58,9 @@ def test_counts_of_long_rows_agree_with_all_comparisons(n, weighted):
     rng = np.random.default_rng(n)
     teacher, student = rng.integers(0, n // 3, size=(2, n)).astype(float)
     weights = rng.uniform(0.1, 5, size=n) if weighted else np.ones(n)
-    agreeing, strict = pair_counts(
-        *torch.from_numpy(np.stack([teacher, student]))[:, None],
+    ((agreeing, strict),) = pair_counts(
+        torch.from_numpy(teacher)[None],
+        [torch.from_numpy(student)[None]],
         weights=torch.from_numpy(weights) if weighted else None,
     )
     for j in (0, 1, n // 2, n - 1):
