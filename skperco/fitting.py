@@ -9,7 +9,7 @@ import torch
 
 from skperco._rows import RowTaker
 from skperco.linear_maps import leading_directions, root_mean_square_norm
-from skperco.modules import Regression, check_finite, own_randomness
+from skperco.modules import check_finite, own_randomness, regress
 from skperco.starts import ANGULAR_METRICS, Transfer, compression_start
 from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed
 from skperco.teacher import Teacher
@@ -170,16 +170,17 @@ class Fit:
         targets = torch.nn.functional.pad(targets, (0, self.plan.n_components - targets.shape[1]))
         # Only order counts; and steps towards targets of a usual size are of a usual size.
         targets /= root_mean_square_norm(targets.numpy(), samples.weight)
-        regression = Regression(
-            module,
-            RowTaker(samples.X, self.plan.device),
-            targets.to(self.plan.device),
-            torch.from_numpy(samples.weight),
-            settings.metric in ANGULAR_METRICS,
-            self.generator,
-        )
         with self._randomness():
-            check_finite(regression.run(settings.max_iter))
+            loss = regress(
+                module,
+                RowTaker(samples.X, self.plan.device),
+                targets.to(self.plan.device),
+                torch.from_numpy(samples.weight),
+                angular=settings.metric in ANGULAR_METRICS,
+                max_iter=settings.max_iter,
+                generator=self.generator,
+            )
+        check_finite(loss)
         return module
 
     def _leading_targets(self):

@@ -117,8 +117,8 @@ def check_finite(values, name="student"):
         )
 
 
-class Regression:
-    """The start of a module: gradient steps towards given images of the rows.
+def regress(module, take, targets, sample_weight, *, angular, max_iter, generator):
+    """Start a module by gradient steps towards given images of the rows.
 
     Parameters
     ----------
@@ -131,39 +131,31 @@ class Regression:
         How often a row is drawn, in proportion.
     angular : bool
         Whether only the directions of images count.
+    max_iter : int
+        Steps of the refinement, each of which is worth a few of these.
     generator : torch.Generator
         On the CPU.
+
+    Returns
+    -------
+    loss : torch.Tensor of shape ()
+        The last one.
     """
-
-    def __init__(self, module, take, targets, sample_weight, angular, generator):
-        self.module = module
-        self.take = take
-        self.targets = unit_rows(targets) if angular else targets
-        self.sample_weight = sample_weight
-        self.angular = angular
-        self.generator = generator
-
-    def run(self, max_iter):
-        """Take so many times a few steps, and return the last loss, a tensor of shape ()."""
-        n_steps = _STEPS_PER_STEP * max_iter
-        learned = [one for one in self.module.parameters() if one.requires_grad]
-        optimizer = torch.optim.Adam(learned, lr=_LEARNING_RATE)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps))
-        self.module.train()
-        loss = self.targets.new_zeros(())
-        for _ in range(n_steps):
-            optimizer.zero_grad()
-            loss = self._loss()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    normalize = unit_rows if angular else torch.nn.Identity()
+    targets = normalize(targets)
+    n_steps = _STEPS_PER_STEP * max_iter
+    learned = [one for one in module.parameters() if one.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps))
+    module.train()
+    loss = targets.new_zeros(())
+    for _ in range(n_steps):
+        rows = torch.multinomial(sample_weight, _BATCH_SIZE, replacement=True, generator=generator)
+        rows = rows.to(targets.device)
         optimizer.zero_grad()
-        return loss.detach()
-
-    def _loss(self):
-        rows = torch.multinomial(
-            self.sample_weight, _BATCH_SIZE, replacement=True, generator=self.generator
-        ).to(self.targets.device)
-        images = self.module(self.take(rows))
-        images = unit_rows(images) if self.angular else images
-        return (images - self.targets[rows]).square().sum(1).mean()
+        loss = (normalize(module(take(rows))) - targets[rows]).square().sum(1).mean()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    optimizer.zero_grad()
+    return loss.detach()
