@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skperco import PerceptionCoherenceLoss, pairwise_dissimilarity
+from skperco import PerceptionCoherenceLoss, neighbor_recall_score, pairwise_dissimilarity
 from skperco.losses import box_cox, rank_loss
 
 POWERS = st.sampled_from([0, 0.3, 1, 2.0])
@@ -69,6 +69,58 @@ def test_descending_the_gradient_makes_the_student_coherent(power):
     assert value.item() < first / 2
 
 
+def near_losses(student, teacher, metric, n_neighbors):
+    """What n_neighbors adds for each row, by the slow reference."""
+    kept = ~np.eye(len(student), dtype=bool)
+    tables = (references.table(rows, metric) for rows in (student, teacher))
+    losses = []
+    for seen, wanted, keep in zip(*tables, kept, strict=True):
+        nearest = np.argsort(wanted[keep])[:n_neighbors]
+        log_ranks = np.log((np.arange(len(nearest)) + 0.5) / len(nearest))
+        losses.append((1 - np.corrcoef(seen[keep][nearest], log_ranks)[0, 1]) / 6)
+    return np.array(losses)
+
+
+@given(st.integers(0, 100), POWERS, st.integers(3, 20), st.floats(0.1, 10))
+def test_neighbors_are_the_teachers_nearest_references(seed, power, n_neighbors, near_weight):
+    student, teacher = rows_of(seed, d=3), rows_of(seed + 1)
+    alone = PerceptionCoherenceLoss(rank_power=power)
+    with_near = PerceptionCoherenceLoss(
+        rank_power=power, n_neighbors=n_neighbors, near_weight=near_weight
+    )
+    added = with_near(student, teacher) - alone(student, teacher)
+    near = near_losses(student, teacher, "cosine", n_neighbors)
+    np.testing.assert_allclose(added, near_weight * near.mean(), atol=1e-12)
+
+
+def test_neighbors_are_found_among_more_references():
+    student, teacher = rows_of(0, d=3), rows_of(1)
+    alone, with_near = (
+        PerceptionCoherenceLoss(n_neighbors=n_neighbors)(
+            student[:3], teacher[:3], student_references=student[3:], teacher_references=teacher[3:]
+        )
+        for n_neighbors in (None, 5)
+    )
+    near = near_losses(student, teacher, "cosine", 5)[:3]
+    np.testing.assert_allclose(with_near - alone, near.mean())
+
+
+def test_neighbors_weigh_what_is_near():
+    """Where not all can be kept, they keep more of the nearest."""
+    teacher = rows_of(0, n=300, d=12)
+    recalls = []
+    for n_neighbors in (None, 30):
+        weight = rows_of(1, n=12, d=4).requires_grad_()
+        loss = PerceptionCoherenceLoss(n_neighbors=n_neighbors)
+        optimizer = torch.optim.Adam([weight], lr=0.03)
+        for _ in range(100):
+            optimizer.zero_grad()
+            loss(teacher @ weight, teacher).backward()
+            optimizer.step()
+        recalls.append(neighbor_recall_score(teacher, (teacher @ weight).detach()))
+    assert recalls[1] > recalls[0]
+
+
 def test_precomputed_teacher():
     student, teacher = rows_of(0), rows_of(1)
     table = pairwise_dissimilarity(teacher, teacher, metric="manhattan")
@@ -109,8 +161,9 @@ def test_gradients_are_finite_for_degenerate_rows(seed, metric):
     student[6:8] = 0
     student[8:10] = 2.5
     student.requires_grad_()
-    for power in (0, 1):
-        value = PerceptionCoherenceLoss(metric=metric, rank_power=power)(student, rows_of(seed + 1))
+    for power, n_neighbors in ((0, None), (1, None), (1, 5)):
+        loss = PerceptionCoherenceLoss(metric=metric, rank_power=power, n_neighbors=n_neighbors)
+        value = loss(student, rows_of(seed + 1))
         (gradient,) = torch.autograd.grad(value, student)
         assert value.isfinite()
         assert gradient.isfinite().all()
@@ -133,9 +186,10 @@ def test_mixed_precision(dtype):
     assert model.weight.grad.any()
 
 
-def test_a_compiled_loss_is_the_same():
+@pytest.mark.parametrize("n_neighbors", [None, 5])
+def test_a_compiled_loss_is_the_same(n_neighbors):
     student, teacher = rows_of(0, d=3).requires_grad_(), rows_of(1)
-    loss = PerceptionCoherenceLoss()
+    loss = PerceptionCoherenceLoss(n_neighbors=n_neighbors)
     compiled = torch.compile(loss, backend="aot_eager")
     gradients = [torch.autograd.grad(one(student, teacher), student)[0] for one in (loss, compiled)]
     assert compiled(student, teacher) == loss(student, teacher)
@@ -162,6 +216,10 @@ def test_bad_input():
         PerceptionCoherenceLoss(teacher_metric="nothing")
     with pytest.raises(ValueError, match="bandwidth"):
         PerceptionCoherenceLoss(bandwidth=0)
+    with pytest.raises(ValueError, match="n_neighbors must be at least 3, or None, got 1"):
+        PerceptionCoherenceLoss(n_neighbors=1)
+    with pytest.raises(ValueError, match="near_weight must be positive, got 0"):
+        PerceptionCoherenceLoss(near_weight=0)
     loss = PerceptionCoherenceLoss()
     with pytest.raises(ValueError, match="same rows, got 14 and 9"):
         loss(rows_of(0), rows_of(1, n=9))

@@ -24,6 +24,10 @@ class Rows(NamedTuple):
     teacher: np.ndarray
     labels: np.ndarray | None
 
+    def take(self, numbers):
+        """Some of the rows."""
+        return Rows(*(None if part is None else part[numbers] for part in self))
+
 
 class Case(NamedTuple):
     """A data set, cut into the rows to fit on and the rows to judge on."""

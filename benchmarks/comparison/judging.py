@@ -10,6 +10,7 @@ from skperco import neighbor_recall_score, perception_coherence_score
 COHERENCE, RECALL, SECONDS = "coherence", "recall@10", "fit seconds"
 _NEIGHBORS = (1, 10, 100)
 _VOTERS = 10
+KNN_ACCURACY = f"{_VOTERS}-NN accuracy"
 
 
 def judge(case, embed):
@@ -31,7 +32,7 @@ def judge(case, embed):
 def _classifiers(metric):
     """By name; the logistic regression sees columns of one size, whatever the method's scale."""
     return {
-        f"{_VOTERS}-NN accuracy": KNeighborsClassifier(_VOTERS, metric=metric),
+        KNN_ACCURACY: KNeighborsClassifier(_VOTERS, metric=metric),
         "logistic accuracy": make_pipeline(
             StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3)
         ),

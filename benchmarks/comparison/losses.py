@@ -1,7 +1,8 @@
 """Transfer losses that see no labels, each written from its formula.
 
 Every loss takes the rows of one batch as the student and the teacher see them, of any two
-widths, and returns a tensor of shape (). It is 0 for a student that equals its teacher.
+widths, and returns a tensor of shape (). But for the contrast, it is 0 for a student that equals
+its teacher.
 """
 
 import torch
@@ -10,6 +11,8 @@ from torch.nn import functional
 from skperco.dissimilarity import without_diagonal
 
 _TEMPERATURE = 0.04
+_CONTRAST_TEMPERATURE = 0.07
+_CONTRAST_COMPONENTS = 128
 _NEAREST = 10
 # Two rows that coincide have no direction from one to the other.
 _SHORTEST = 1e-3
@@ -38,6 +41,14 @@ def rkd_angle(student, teacher):
     """
     few = max(3, round(len(student) ** (2 / 3)))
     return functional.huber_loss(_angles(student[:few]), _angles(teacher[:few]))
+
+
+def rkd(student, teacher):
+    """RKD-DA: distances, and angles twice.
+
+    Park et al. 2019, section 4.1.
+    """
+    return rkd_distance(student, teacher) + 2 * rkd_angle(student, teacher)
 
 
 def _angles(rows):
@@ -108,8 +119,8 @@ def pairwise_similarity(student, teacher):
 class Regression(torch.nn.Module):
     """Regression of the teacher's rows, through a linear projector that is trained along.
 
-    The projector starts as the least-squares fit. A. Romero et al., "FitNets: Hints for thin
-    deep nets", ICLR 2015, https://arxiv.org/abs/1412.6550.
+    A. Romero et al., "FitNets: Hints for thin deep nets", ICLR 2015,
+    https://arxiv.org/abs/1412.6550.
 
     Parameters
     ----------
@@ -117,12 +128,20 @@ class Regression(torch.nn.Module):
         `squared_error` or `cosine_error`.
     student, teacher : torch.Tensor
         Rows to start from.
+    fitted : bool, default=True
+        Whether the projector starts as the least-squares fit, which suits a student that knows
+        something already, or is drawn from the orthogonal ones.
     """
 
-    def __init__(self, error, student, teacher):
+    def __init__(self, error, student, teacher, *, fitted=True):
         super().__init__()
         self.error = error
-        self.projector = torch.nn.Parameter(torch.linalg.lstsq(student, teacher).solution)
+        if fitted:
+            projector = torch.linalg.lstsq(student, teacher).solution
+        else:
+            projector = torch.empty(student.shape[1], teacher.shape[1])
+            torch.nn.init.orthogonal_(projector)
+        self.projector = torch.nn.Parameter(projector)
 
     def forward(self, student, teacher):
         return self.error(student @ self.projector, teacher)
@@ -134,6 +153,34 @@ def squared_error(prediction, teacher):
 
 def cosine_error(prediction, teacher):
     return (1 - functional.cosine_similarity(prediction, teacher)).mean()
+
+
+class Contrast(torch.nn.Module):
+    """Contrast: of the teacher's rows in the batch, which one is the student's?
+
+    Both sides go through linear maps, which are trained along, to directions in a common space.
+    After Y. Tian, D. Krishnan, P. Isola, "Contrastive representation distillation", ICLR 2020,
+    https://arxiv.org/abs/1910.10699; the negatives are the other rows of the batch, in place of
+    a memory of all rows.
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Rows whose widths the maps have.
+    """
+
+    def __init__(self, student, teacher):
+        super().__init__()
+        self.maps = torch.nn.ModuleList(
+            torch.nn.Linear(rows.shape[1], _CONTRAST_COMPONENTS) for rows in (student, teacher)
+        )
+
+    def forward(self, student, teacher):
+        rows = zip(self.maps, (student, teacher), strict=True)
+        left, right = (functional.normalize(one(of_one), dim=1) for one, of_one in rows)
+        logits = left @ right.T / _CONTRAST_TEMPERATURE
+        own = torch.arange(len(logits), device=logits.device)
+        return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
 def _cosines(rows):

@@ -9,10 +9,11 @@ from torch.nn import functional
 from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
 from skperco._rows import RowTaker
 from skperco.fitting import Fit
+from skperco.students import scaled_parameters
 
 # Learning rates to choose from, in units of the size of a parameter.
 RATES = (0.001, 0.003, 0.01)
-_CPU = torch.device("cpu")
+CPU = torch.device("cpu")
 
 
 class ClosedForm(CoherenceDistiller):
@@ -59,10 +60,10 @@ def train(start, new_loss, schedule):
         With the trained student.
     """
 
-    def worth(rate):
+    def worth_of(rate):
         return _worth(start, _train(start, start.fitted_, new_loss, rate, schedule))
 
-    best = max(RATES, key=worth)
+    best = max(RATES, key=worth_of)
     start.student_ = _train(start, start.samples_, new_loss, best, schedule).student
     return start
 
@@ -70,26 +71,50 @@ def train(start, new_loss, schedule):
 def _worth(start, fit):
     """Coherence plus recall of the rows that were held out of the fit."""
     rows = start.held_out_
-    pair = rows.representation, fit.embed(rows.X)
     metrics = {"metric": start.metric, "teacher_metric": rows.teacher_metric}
-    return perception_coherence_score(*pair, **metrics) + neighbor_recall_score(*pair, **metrics)
+    return worth(rows.representation, fit.embed(rows.X), **metrics)
+
+
+def worth(teacher, student, **metrics):
+    """What a learning rate is chosen by: coherence plus recall."""
+    scores = perception_coherence_score, neighbor_recall_score
+    return sum(score(teacher, student, **metrics) for score in scores)
 
 
 def _train(start, samples, new_loss, rate, schedule):
     """A Fit to the samples, after all steps."""
     fit = start.start_on(samples)
-    take = RowTaker(samples.X, _CPU)
-    teacher = _teacher_rows(samples, start.metric)
-    loss = new_loss(fit.student(take(torch.arange(len(teacher)))).detach(), teacher)
-    optimizer, decay = _optimizer(fit.student, loss, rate, schedule.steps)
+    take = RowTaker(samples.X, CPU)
+    descend(fit.student, take, _teacher_rows(samples, start.metric), new_loss, rate, schedule)
+    return fit
+
+
+def descend(student, take, teacher, new_loss, rate, schedule):
+    """Train a student in place.
+
+    Parameters
+    ----------
+    student : torch.nn.Module
+    take : callable
+        Numbers of rows to what the student sees of them.
+    teacher : torch.Tensor
+        What the teacher sees of all rows.
+    new_loss : callable
+        As for `train`.
+    rate : float
+        Learning rate, in units of the size of each parameter.
+    schedule : Schedule
+    """
+    everyone = torch.arange(len(teacher))
+    loss = new_loss(student(take(everyone)).detach(), teacher)
+    optimizer, decay = _optimizer(student, loss, rate, schedule.steps)
     generator = torch.Generator().manual_seed(schedule.seed)
     for _ in range(schedule.steps):
         rows = torch.randperm(len(teacher), generator=generator)[: schedule.batch_size]
         optimizer.zero_grad()
-        loss(fit.student(take(rows)), teacher[rows]).backward()
+        loss(student(take(rows)), teacher[rows]).backward()
         optimizer.step()
         decay.step()
-    return fit
 
 
 def _teacher_rows(samples, metric):
@@ -104,7 +129,7 @@ def unit_rows(rows):
 
 def _optimizer(student, loss, rate, steps):
     """Adam with cosine decay, its rate measured by the size that a parameter has or may have."""
-    scaled = [(value, scale / value.numel() ** 0.5) for value, scale in student.scaled_parameters()]
+    scaled = [(value, scale / value.numel() ** 0.5) for value, scale in scaled_parameters(student)]
     if isinstance(loss, torch.nn.Module):
         scaled += [(value, _size(value)) for value in loss.parameters()]
     optimizer = torch.optim.Adam([{"params": [value], "lr": rate * size} for value, size in scaled])

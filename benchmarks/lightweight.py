@@ -1,0 +1,281 @@
+"""A text encoder of a few megabytes beside its teacher: size, speed, and what it still knows.
+
+    python benchmarks/lightweight.py                          # the shipped glosses
+    python benchmarks/lightweight.py --texts T.jsonl.gz --teacher T.npy --fit-rows 15000
+
+The encoder adds up embeddings of hashed pieces of words. The same encoder by regression starts, as
+the distiller does, from the ridge regression and its leading directions; "MSE" and "cosine" go on
+from there, through a projector to all dimensions of the teacher, with the best of three rates and
+the best of several numbers of steps. All are judged on rows that none has seen. Texts per second
+are of one core, from the raw text to the embedding. The teacher is timed itself where
+sentence-transformers is installed and finds --teacher-model; otherwise a transformer of its shape
+stands in, which reads fewer tokens: words and signs, not their pieces.
+"""
+
+import argparse
+import gzip
+import json
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from comparison.cases import Case, Rows
+from comparison.judging import COHERENCE, KNN_ACCURACY, RECALL, judge
+from comparison.methods import METHODS, Task
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
+
+from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
+from skperco.datasets import load_wordnet_glosses
+
+_N_COMPONENTS = 64
+# With 64 numbers of float32 for each, just under four megabytes.
+_N_HASHES = 15_400
+_GLOSSES_TO_FIT = 3500
+_STEPS = CoherenceDistiller().max_iter
+_MORE_STEPS = 4 * _STEPS
+_RIDGE_STRENGTHS = (0.2, 0.4, 0.8, 1.6)
+_FIGURES = (COHERENCE, RECALL, KNN_ACCURACY)
+_TIMED_TEXTS = 1000
+_REPEATS = 5
+
+_TEACHER_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+_TEACHER_PARAMETERS = 22_713_216
+_TEACHER_BATCH = 32
+
+
+class Texts(NamedTuple):
+    """Texts, the teacher's embeddings of them, and labels; the first `n_fit` are to fit on."""
+
+    text: list
+    teacher: np.ndarray
+    labels: np.ndarray
+    n_fit: int
+
+    def case(self, X, *, compression=False):
+        """The case of a student that sees X."""
+        parts = slice(self.n_fit), slice(self.n_fit, None)
+        fit, judged = (Rows(X[part], self.teacher[part], self.labels[part]) for part in parts)
+        return Case("texts", "cosine", fit, judged, compression)
+
+
+class Encoder(NamedTuple):
+    """A way from raw text to an embedding: an unfitted vectorizer, and how to fit what follows."""
+
+    vectorizer: Callable
+    fit: Callable
+
+
+def main():
+    options = _parse()
+    texts = _load(options)
+    print(f"{texts.n_fit:,} texts to fit on, {len(texts.text) - texts.n_fit:,} to judge.\n")
+    teacher, name = _teacher_encoder(options.teacher_model)
+    figures = judge(texts.case(texts.teacher, compression=True), lambda X: X)
+    report = _Report(figures[KNN_ACCURACY], _majority(texts))
+    report.heading()
+    speeds = _speeds(teacher, teacher, texts.text)
+    report.line("teacher", 4 * _TEACHER_PARAMETERS, speeds, figures, 0.0)
+    for title, encoder in _ENCODERS.items():
+        report.line(title, *_measure(encoder, teacher, texts, options.seed))
+    print(f"\nMajority class: {_majority(texts):.3f}. The speed of the teacher is that of {name}.")
+
+
+def _parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--texts", type=Path, help='lines of JSON with "text" and "label", .jsonl.gz')
+    add("--teacher", type=Path, help=".npy of the teacher's embeddings, a row for each line")
+    add("--fit-rows", type=int, help="fit on so many first rows of the files")
+    add("--stop", type=int, help="judge on the rows from there to this one")
+    add("--teacher-model", default=_TEACHER_MODEL, help="whose speed is measured")
+    add("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.texts and not (options.teacher and options.fit_rows):
+        parser.error("--texts needs --teacher and --fit-rows")
+    return options
+
+
+def _load(options):
+    if not options.texts:
+        glosses = load_wordnet_glosses()
+        return Texts(glosses.text, glosses.data, glosses.target, _GLOSSES_TO_FIT)
+    with gzip.open(options.texts, "rt", encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file][: options.stop]
+    teacher = np.load(options.teacher, allow_pickle=False)[: options.stop].astype(np.float32)
+    labels = np.array([line["label"] for line in lines])
+    return Texts([line["text"] for line in lines], teacher, labels, options.fit_rows)
+
+
+def _majority(texts):
+    """Accuracy on the judged texts of who says the commonest label of the others."""
+    names, counts = np.unique(texts.labels[: texts.n_fit], return_counts=True)
+    return np.mean(texts.labels[texts.n_fit :] == names[counts.argmax()])
+
+
+def _pieces_of_words():
+    return make_pipeline(
+        HashingVectorizer(
+            n_features=_N_HASHES,
+            analyzer="char_wb",
+            ngram_range=(3, 5),
+            alternate_sign=False,
+            norm=None,
+            dtype=np.float32,
+        ),
+        TfidfTransformer(sublinear_tf=True),
+    )
+
+
+def _words():
+    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, dtype=np.float32)
+
+
+def _ridge(task):
+    """Regression onto all dimensions of the teacher, its strength by rows that are held out."""
+    X, targets = task.rows.X, normalize(task.rows.teacher)
+    n_fit = X.shape[0] * 9 // 10
+
+    def worth(strength):
+        predictions = _new_ridge(strength).fit(X[:n_fit], targets[:n_fit]).predict(X[n_fit:])
+        pair = targets[n_fit:], predictions
+        return perception_coherence_score(*pair) + neighbor_recall_score(*pair)
+
+    return _new_ridge(max(_RIDGE_STRENGTHS, key=worth)).fit(X, targets).predict
+
+
+def _new_ridge(strength):
+    return Ridge(strength, solver="sparse_cg", tol=1e-3)
+
+
+def _by(method, task, steps=_STEPS):
+    return METHODS[method].fit(task._replace(steps=steps))
+
+
+_ENCODERS = {
+    "words, ridge to all dimensions": Encoder(_words, _ridge),
+    "pieces, ridge + leading directions": Encoder(
+        _pieces_of_words, partial(_by, "distiller", steps=0)
+    ),
+    "pieces, MSE regression": Encoder(_pieces_of_words, partial(_by, "mse")),
+    "pieces, MSE regression, 4 times as long": Encoder(
+        _pieces_of_words, partial(_by, "mse", steps=_MORE_STEPS)
+    ),
+    "pieces, cosine regression": Encoder(_pieces_of_words, partial(_by, "cosine")),
+    "pieces, cosine regression, 4 times as long": Encoder(
+        _pieces_of_words, partial(_by, "cosine", steps=_MORE_STEPS)
+    ),
+    "pieces, CoherenceDistiller": Encoder(_pieces_of_words, partial(_by, "distiller")),
+}
+
+
+def _measure(encoder, teacher, texts, seed):
+    """Bytes, texts per second (its own and the teacher's), figures and minutes to fit."""
+    started = time.perf_counter()
+    vectorizer = encoder.vectorizer().fit(texts.text[: texts.n_fit])
+    case = texts.case(sp.csr_array(vectorizer.transform(texts.text)))
+    embed = encoder.fit(Task(case.fit, False, "cosine", _N_COMPONENTS, seed, _STEPS))
+    minutes = (time.perf_counter() - started) / 60
+    width = embed(case.judged.X[:1]).shape[1]
+    speeds = _speeds(lambda text: embed(vectorizer.transform(text)), teacher, texts.text)
+    return 4 * case.fit.X.shape[1] * width, speeds, judge(case, embed), minutes
+
+
+def _speeds(encode, teacher, text):
+    """Texts per second on one core of two encoders in turn, each at its best."""
+    text, threads = text[-_TIMED_TEXTS:], torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        seconds = [[_seconds(one, text) for one in (encode, teacher)] for _ in range(_REPEATS)]
+    torch.set_num_threads(threads)
+    return [len(text) / min(of_one) for of_one in zip(*seconds, strict=True)]
+
+
+def _seconds(encode, text):
+    started = time.perf_counter()
+    encode(text)
+    return time.perf_counter() - started
+
+
+def _teacher_encoder(model):
+    """What encodes texts as the teacher does, or takes as long, and what it is."""
+    try:
+        from sentence_transformers import SentenceTransformer
+
+        teacher = SentenceTransformer(model, device="cpu", local_files_only=True)
+    except (ImportError, OSError):
+        return _OfTeacherShape().encode, "a transformer of its shape that reads fewer tokens"
+    return partial(teacher.encode, batch_size=_TEACHER_BATCH), model
+
+
+class _OfTeacherShape(torch.nn.Module):
+    """A transformer as large as MiniLM (6 layers of 384, 12 heads), of random weights."""
+
+    def __init__(self, n_layers=6, size=384, n_heads=12, n_units=1536, n_tokens=30_522):
+        super().__init__()
+        layer = torch.nn.TransformerEncoderLayer(
+            size, n_heads, n_units, activation="gelu", batch_first=True
+        )
+        self.layers = torch.nn.TransformerEncoder(layer, n_layers)
+        self.embedding = torch.nn.Embedding(n_tokens, size, padding_idx=0)
+        self.eval()
+
+    @torch.inference_mode()
+    def encode(self, text):
+        """Means over the tokens of each text, in batches of texts of like length."""
+        tokens = sorted((self._tokens(one) for one in text), key=len)
+        for start in range(0, len(tokens), _TEACHER_BATCH):
+            batch = torch.nn.utils.rnn.pad_sequence(
+                tokens[start : start + _TEACHER_BATCH], batch_first=True
+            )
+            padding = batch == 0
+            images = self.layers(self.embedding(batch), src_key_padding_mask=padding)
+            images.masked_fill(padding[..., None], 0).sum(1)
+
+    def _tokens(self, text):
+        """Numbers for words and signs, and for the two that mark the ends."""
+        words = ["", *re.findall(r"\w+|[^\w\s]", text), ""]
+        n_tokens = self.embedding.num_embeddings
+        return torch.tensor([1 + hash(word) % (n_tokens - 1) for word in words])
+
+
+class _Report:
+    """Lines of a table in Markdown."""
+
+    def __init__(self, teacher_accuracy, majority):
+        self.majority = majority
+        self.accuracy_to_keep = teacher_accuracy - majority
+
+    def heading(self):
+        names = ["encoder", "MB", "texts/s", "times teacher", *_FIGURES, "kept", "minutes to fit"]
+        print("| " + " | ".join(names) + " |\n|---|" + "---:|" * (len(names) - 1))
+
+    def line(self, title, n_bytes, speeds, figures, minutes):
+        """`kept` is the share of the teacher's accuracy above that of the majority class."""
+        speed, teacher_speed = speeds
+        kept = (figures[KNN_ACCURACY] - self.majority) / self.accuracy_to_keep
+        cells = [
+            title,
+            f"{n_bytes / 1e6:.1f}",
+            f"{speed:,.0f}",
+            f"{speed / teacher_speed:.0f}",
+            *(f"{figures[name]:.3f}" for name in _FIGURES),
+            f"{kept:.0%}",
+            f"{minutes:.1f}",
+        ]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
