@@ -217,17 +217,16 @@ def rank_loss(dissimilarities, target, *, rank_power=1.0, bandwidth=0.1, weights
     weights : torch.Tensor of shape (n_references,) or (n_anchors, n_references), default=None
         Weights of the references, all equal if None.
     exact : bool, default=True
-        Whether the value is that of the student's exact ranks, at the price of counting them.
-        The gradient is that of the soft ones.
+        Whether the value is that of the student's exact ranks. The gradient is that of the soft
+        ones.
 
     Returns
     -------
     losses : torch.Tensor of shape (n_anchors,)
     """
-    ranks = soft_percentile_rank(dissimilarities, bandwidth=bandwidth, weights=weights)
-    if exact:
-        counted = percentile_rank(dissimilarities, weights=weights)
-        ranks = ranks + (counted - ranks).detach()
+    ranks = soft_percentile_rank(
+        dissimilarities, bandwidth=bandwidth, weights=weights, straight_through=exact
+    )
     squared = (box_cox(ranks, rank_power) - box_cox(target, rank_power)).square()
     if weights is None:
         return squared.mean(1)

@@ -1,8 +1,12 @@
 """Percentile ranks of rows of dissimilarities: exact, and soft with their gradient."""
 
+from itertools import repeat
+
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
+
+_ENTRIES_PER_BLOCK = 2**17
 
 
 def percentile_rank(dissimilarities, *, weights=None):
@@ -32,16 +36,12 @@ def percentile_rank(dissimilarities, *, weights=None):
     tensor([[0.5000, 0.1250, 0.5000, 0.8750]])
     """
     ordered, order = sort_rows(dissimilarities.detach())
-    start, stop = tie_bounds(ordered)
-    if weights is None:
-        middle = (start + stop).to(ordered.dtype) / (2 * ordered.shape[1])
-    else:
-        mass = _prefix_sums(arrange(weights, order))
-        middle = (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:])
-    return torch.empty_like(dissimilarities).scatter_(1, order, middle.to(dissimilarities.dtype))
+    return _restored(_middle_ranks(ordered, arrange(weights, order)), order, dissimilarities)
 
 
-def soft_percentile_rank(dissimilarities, *, bandwidth=0.1, scale=None, weights=None):
+def soft_percentile_rank(
+    dissimilarities, *, bandwidth=0.1, scale=None, weights=None, straight_through=False
+):
     r"""Differentiable percentile ranks along the last axis.
 
     .. math:: \rho_j = \frac1n \sum_k K\left(\frac{d_j - d_k}{\sigma}\right), \qquad
@@ -62,6 +62,9 @@ def soft_percentile_rank(dissimilarities, *, bandwidth=0.1, scale=None, weights=
         of the dissimilarities does not matter. It is a constant to the gradient.
     weights : torch.Tensor of shape (n_references,) or (n_anchors, n_references), default=None
         Non-negative weights of the references; all equal if None.
+    straight_through : bool, default=False
+        Whether the values are those of :func:`percentile_rank`, by the same sort. The gradient
+        is that of the soft ranks in any case.
 
     Returns
     -------
@@ -91,12 +94,29 @@ def soft_percentile_rank(dissimilarities, *, bandwidth=0.1, scale=None, weights=
     sigma = torch.as_tensor(
         bandwidth * scale, dtype=dissimilarities.dtype, device=dissimilarities.device
     ).expand(len(dissimilarities), 1)
-    return _SoftPercentileRank.apply(dissimilarities, sigma, weights)
+    # A window without width is a run of ties, of which only exact ranks know exactly.
+    straight_through = straight_through or bandwidth == 0
+    ranks = [
+        _SoftPercentileRank.apply(*block, straight_through)
+        for block in _blocks(dissimilarities, sigma, weights)
+    ]
+    return ranks[0] if len(ranks) == 1 else torch.cat(ranks)
+
+
+def _blocks(dissimilarities, sigma, weights):
+    """Some rows at a time: as many as stay in a processor's cache; all of them elsewhere."""
+    n_rows, n = dissimilarities.shape
+    size = n_rows
+    if dissimilarities.device.type == "cpu":
+        size = max(1, min(n_rows, _ENTRIES_PER_BLOCK // max(1, n)))
+    weights = repeat(None) if weights is None else weights.expand(n_rows, n).split(size)
+    return zip(dissimilarities.split(size), sigma.split(size), weights, strict=False)
 
 
 def row_spread(dissimilarities):
     """Standard deviation of each row, of shape (n_anchors, 1), a constant to the gradient."""
-    return dissimilarities.detach().std(dim=1, correction=0, keepdim=True)
+    rows = dissimilarities.detach()
+    return (rows - rows.mean(1, keepdim=True)).square_().mean(1, keepdim=True).sqrt_()
 
 
 def tie_bounds(ordered, *, rtol=0.0):
@@ -114,13 +134,11 @@ def tie_bounds(ordered, *, rtol=0.0):
     start, stop : torch.Tensor of shape (n_rows, n), int64
         The run around entry j is ``ordered[start[j]:stop[j]]``.
     """
-    n = ordered.shape[1]
     begins = torch.nn.functional.pad(run_starts(ordered, rtol=rtol), (1, 0), value=True)
-    positions = torch.arange(n, device=ordered.device).expand_as(ordered)
+    positions = torch.arange(ordered.shape[1], device=ordered.device)
     start = torch.where(begins, positions, 0).cummax(1).values
-    ends = begins.roll(-1, 1)
-    stop = torch.where(ends, positions + 1, n).flip(1).cummin(1).values.flip(1)
-    return start, stop
+    lengths = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))
+    return start, start + lengths.gather(1, start)
 
 
 def run_starts(ordered, *, rtol=0.0):
@@ -144,38 +162,50 @@ def sort_rows(values):
     """Sort the last axis: (ordered values, their order), equal values in any order."""
     if values.device.type != "cpu":
         return values.sort(dim=-1)
-    if values.dtype == torch.float64:
-        return _sort_doubles(values)
-    order = _order(values)
+    order = _ORDERS.get(values.dtype, _order)(values)
     return values.gather(-1, order), order
 
 
+# NumPy's vectorised sorts are several times as fast as torch's on the CPU; and to sort integers
+# that say where they come from is faster than to find an order.
 def _order(values):
-    # NumPy's vectorised sorts are several times as fast as torch's on the CPU.
     return torch.from_numpy(np.argsort(values.numpy(), axis=-1))
 
 
-def _sort_doubles(values):
-    """Sort numbers whose last bits say where they come from: faster than to find the order.
+def _order_of_singles(values):
+    keys = _as_integers(values).long().bitwise_left_shift_(32)
+    keys.bitwise_or_(torch.arange(values.shape[-1]))
+    keys.numpy().sort(axis=-1)
+    return keys.bitwise_and_(2**32 - 1)
 
-    Rows with values that differ in these last bits only are sorted again.
-    """
+
+def _order_of_doubles(values):
+    """By integers whose last bits are lost; rows that differ in these only are sorted again."""
     bits = values.shape[-1].bit_length()
-    # The integers that doubles are made of are in their order, but for the negative ones. In
-    # place, as memory that is asked for anew costs as much as what is done to it.
-    integers = values.view(torch.int64)
-    if values.min() < 0:
-        mirror = (integers >> 63).bitwise_and_(torch.iinfo(torch.int64).max)
-        integers = mirror.bitwise_xor_(integers)
-    keys = (integers & -(2**bits)).bitwise_or_(torch.arange(values.shape[-1]))
+    keys = _as_integers(values) & -(2**bits)
+    keys.bitwise_or_(torch.arange(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**bits - 1)
-    ordered = values.gather(-1, order)
-    wrong = torch.from_numpy((ordered.numpy()[..., 1:] < ordered.numpy()[..., :-1]).any(-1))
+    ordered = values.gather(-1, order).numpy()
+    wrong = torch.from_numpy((ordered[..., 1:] < ordered[..., :-1]).any(-1))
     if wrong.any():
         order[wrong] = _order(values[wrong])
-        ordered[wrong] = values[wrong].gather(-1, order[wrong])
-    return ordered, order
+    return order
+
+
+_ORDERS = {torch.float32: _order_of_singles, torch.float64: _order_of_doubles}
+_INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
+
+
+def _as_integers(values):
+    """The integers that floating numbers are made of, in the order of the numbers."""
+    dtype = _INTEGERS[values.dtype]
+    integers = values.contiguous().view(dtype)
+    if not values.numel() or values.min() >= 0:
+        return integers
+    # Of negative numbers they are in the opposite order.
+    sign = integers >> (torch.iinfo(dtype).bits - 1)
+    return sign.bitwise_and_(torch.iinfo(dtype).max).bitwise_xor_(integers)
 
 
 def sort_values(values):
@@ -192,24 +222,28 @@ def arrange(weights, order):
 
 class _SoftPercentileRank(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, dissimilarities, sigma, weights):
+    def forward(ctx, dissimilarities, sigma, weights, straight_through):
         ordered, order = sort_rows(dissimilarities)
+        weights = arrange(weights, order)
         # Distances from the row's mean keep the prefix sums small.
-        ordered = ordered - ordered.mean(1, keepdim=True)
-        start, stop = _windows(ordered, sigma)
-        if weights is None:
-            weights = torch.ones((), device=ordered.device)
-        # A product rounded to single precision would not cancel within narrow windows.
-        weights = arrange(weights.double(), order)
-        mass = _prefix_sums(weights)
-        inside = _window_sums(mass, start, stop)
-        moment = _window_sums(_prefix_sums(weights * ordered), start, stop)
+        centered = ordered - ordered.mean(1, keepdim=True)
+        start, stop = _windows(centered, sigma)
         slope = torch.where(sigma > 0, 0.5 / sigma, 0).double()
-        total = mass[:, -1:]
-        below = mass.gather(1, start)
-        ranks = (below + inside / 2 + slope * (inside * ordered - moment)) / total
+        # A product rounded to single precision would not cancel within narrow windows.
+        if weights is None:
+            below, inside, total = start, (stop - start).double(), ordered.shape[1]
+        else:
+            weights = weights.double()
+            mass = _prefix_sums(weights)
+            below, inside = mass.gather(1, start), _window_sums(mass, start, stop)
+            total = mass[:, -1:]
         ctx.save_for_backward(order, start, stop, weights, inside, slope / total)
-        return torch.empty_like(dissimilarities).scatter_(1, order, ranks.to(ordered.dtype))
+        if straight_through:
+            return _restored(_middle_ranks(ordered, weights), order, dissimilarities)
+        moments = centered if weights is None else weights * centered
+        moment = _window_sums(_prefix_sums(moments), start, stop)
+        ranks = (below + inside / 2 + slope * (inside * centered - moment)) / total
+        return _restored(ranks, order, dissimilarities)
 
     @staticmethod
     @once_differentiable
@@ -217,19 +251,50 @@ class _SoftPercentileRank(torch.autograd.Function):
         order, start, stop, weights, inside, slope = ctx.saved_tensors
         arranged = grad.gather(1, order)
         neighbours = _window_sums(_prefix_sums(arranged), start, stop)
-        grad_ordered = slope * (inside * arranged - weights * neighbours)
-        grad = torch.empty_like(grad).scatter_(1, order, grad_ordered.to(grad.dtype))
-        return grad, None, None
+        if weights is not None:
+            neighbours *= weights
+        grad_ordered = (inside * arranged - neighbours).mul_(slope)
+        return _restored(grad_ordered, order, grad), None, None, None
+
+
+def _middle_ranks(ordered, weights):
+    """Exact ranks of sorted rows, ties sharing their middle."""
+    start, stop = tie_bounds(ordered)
+    if weights is None:
+        return (start + stop).to(ordered.dtype).div_(2 * ordered.shape[1])
+    mass = _prefix_sums(weights)
+    return (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:])
+
+
+def _restored(arranged, order, like):
+    """Entries of sorted rows, where they were before."""
+    return torch.empty_like(like).scatter_(1, order, arranged.to(like.dtype))
 
 
 def _windows(ordered, sigma):
     """Bounds of the runs |d_j - d_k| <= sigma, each entry inside the windows it holds inside."""
     # What is not a number has no place; the last one lets it through, for others to find.
-    start = torch.searchsorted(ordered, ordered - sigma).clamp_(max=ordered.shape[1] - 1)
+    start = _places(ordered - sigma, ordered).clamp_(max=ordered.shape[1] - 1)
     # Entry k reaches back to j exactly when start[k] <= j: counting those gives the other end
     # without a second search, and windows that agree with each other in spite of rounding.
     reaching = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))
     return start, reaching.cumsum(1)
+
+
+def _places(asked, ordered):
+    """How many entries of a sorted row are below each entry of another, but for the last bit."""
+    if ordered.device.type != "cpu":
+        return torch.searchsorted(ordered, asked)
+    # Both are sorted together, with a last bit that tells them apart: faster than to search.
+    n = ordered.shape[1]
+    keys = _as_integers(torch.cat([asked, ordered], dim=1))
+    keys = keys.bitwise_and(-2)
+    keys[:, n:] += 1
+    keys.numpy().sort(axis=-1)
+    places = np.flatnonzero(keys.bitwise_and_(1).numpy() == 0).reshape(-1, n)
+    places -= np.arange(n)
+    places -= 2 * n * np.arange(len(places))[:, None]
+    return torch.from_numpy(places)
 
 
 def _prefix_sums(values):

@@ -72,6 +72,46 @@ def test_gradient(weighted, bandwidth):
     )
 
 
+@given(TIED, BANDWIDTHS, st.booleans(), st.integers(0, 100))
+def test_straight_through_has_exact_values_and_soft_gradients(rows, bandwidth, weighted, seed):
+    weights = random_rows(1, rows.shape[1], seed=seed) + 0.1 if weighted else None
+    incoming = random_rows(*rows.shape, seed=seed)
+    gradients = []
+    for straight_through in (False, True):
+        given_rows = torch.from_numpy(rows).requires_grad_()
+        ranks = soft_percentile_rank(
+            given_rows, bandwidth=bandwidth, weights=weights, straight_through=straight_through
+        )
+        gradients += torch.autograd.grad(ranks, given_rows, incoming)
+    np.testing.assert_array_equal(*gradients)
+    expected = percentile_rank(torch.from_numpy(rows), weights=weights)
+    np.testing.assert_array_equal(ranks.detach(), expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_rows_are_ranked_as_each_alone(weighted):
+    """Also where they are too many for one block."""
+    rows = random_rows(40, 5000, torch.float32)
+    weights = random_rows(40, 5000, torch.float32, seed=1) if weighted else None
+    together = soft_percentile_rank(rows, weights=weights)
+    for i in (0, 25, 26, 39):
+        alone = soft_percentile_rank(rows[[i]], weights=None if weights is None else weights[[i]])
+        np.testing.assert_array_equal(together[[i]], alone)
+
+
+def test_windows_hold_whoever_holds_them():
+    """Values a window apart, where rounding decides: the gradient sums to zero all the same."""
+    rows = (torch.arange(300, dtype=torch.float32) / 7)[None].requires_grad_()
+    ranks = soft_percentile_rank(rows, bandwidth=1.0, scale=3 / 7)
+    np.testing.assert_allclose(ranks.sum().item(), 150, rtol=1e-6)
+    ranks.backward(random_rows(1, 300, torch.float32))
+    assert abs(rows.grad.double().sum().item()) < 1e-5 * rows.grad.abs().sum().item()
+
+
+def test_no_rows():
+    assert soft_percentile_rank(torch.zeros(0, 5)).shape == (0, 5)
+
+
 @given(TIED, BANDWIDTHS)
 def test_soft_ranks_sum_to_half_the_count(rows, bandwidth):
     ranks = soft_percentile_rank(torch.from_numpy(rows), bandwidth=bandwidth)
@@ -98,6 +138,12 @@ def test_bandwidth_zero_gives_exact_ranks(rows):
     np.testing.assert_allclose(
         soft_percentile_rank(rows, bandwidth=0.0), percentile_rank(rows), atol=1e-12
     )
+
+
+def test_bandwidth_zero_tells_neighbouring_numbers_apart():
+    steps = torch.arange(9, dtype=torch.float32) * torch.finfo(torch.float32).eps
+    rows = torch.cat([-torch.ones(60), 1 + steps])[None]
+    np.testing.assert_array_equal(soft_percentile_rank(rows, bandwidth=0.0), percentile_rank(rows))
 
 
 @given(TIED, BANDWIDTHS, st.integers(0, 1000))
@@ -145,7 +191,9 @@ def test_negative_bandwidth():
         | st.floats(-1e300, 1e300),
     )
 )
-def test_sorting_tells_neighbouring_doubles_apart(rows):
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_sorting_tells_neighbouring_numbers_apart(dtype, rows):
+    rows = rows.clip(-1e38, 1e38).astype(dtype)
     ordered, order = sort_rows(torch.from_numpy(rows))
     np.testing.assert_array_equal(ordered, np.sort(rows, axis=1))
     np.testing.assert_array_equal(np.take_along_axis(rows, order.numpy(), axis=1), ordered)
