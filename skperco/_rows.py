@@ -13,7 +13,9 @@ _MAPPED_ROWS = 64
 def as_tensor(array, *, device, dtype):
     """A dense or CSR array as a tensor of the same layout."""
     if not sp.issparse(array):
-        return torch.from_numpy(np.array(array, order="C")).to(device, dtype)
+        # Of an array that may not be written to torch takes no view.
+        array = np.require(array, requirements="CW")
+        return torch.from_numpy(np.asarray(array)).to(device, dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
         return torch.sparse_csr_tensor(
@@ -88,7 +90,7 @@ class RowTaker:
             if self.dropout:
                 taken.data *= self._kept(taken.data.shape).numpy()
             return as_tensor(taken, device=self.device, dtype=torch.float32)
-        taken = self.array[rows]
+        taken = self.array.index_select(0, rows)
         return taken * self._kept(taken.shape).to(self.device) if self.dropout else taken
 
     def _kept(self, shape):

@@ -67,13 +67,16 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
     return _called(function, anchors, references)
 
 
-def listed_dissimilarity(anchors, references, *, metric="cosine"):
-    """Dissimilarities of every anchor to references of its own.
+def listed_dissimilarity(rows, anchors, listed, *, metric="cosine"):
+    """Dissimilarities of some rows, the anchors, to others that each of them has listed.
 
     Parameters
     ----------
-    anchors : torch.Tensor of shape (n_anchors, n_features)
-    references : torch.Tensor of shape (n_anchors, n_listed, n_features)
+    rows : torch.Tensor of shape (n_rows, n_features)
+    anchors : torch.Tensor of shape (n_anchors,), int64
+        Their numbers.
+    listed : torch.Tensor of shape (n_anchors, n_listed), int64
+        The numbers of those that each anchor has listed.
     metric : str or callable
         As in :func:`pairwise_dissimilarity`, but not "precomputed". A callable is called once
         for every anchor.
@@ -84,17 +87,19 @@ def listed_dissimilarity(anchors, references, *, metric="cosine"):
         To the digits that a training step needs: squared distances are not repaired where they
         cancel.
     """
-    if callable(metric):
-        return pairwise_dissimilarity(anchors[:, None], references, metric=metric).squeeze(1)
     if metric == "correlation":
-        anchors, references, metric = row_centered(anchors), row_centered(references), "cosine"
+        rows, metric = row_centered(rows), "cosine"
     if metric == "cosine":
-        anchors, references = _directions(anchors), _directions(references)
-        return listed_dissimilarity(anchors, references, metric="sqeuclidean") / 2
+        return listed_dissimilarity(_directions(rows), anchors, listed, metric="sqeuclidean") / 2
     if metric == "sqeuclidean":
-        norms = anchors.square().sum(-1)[:, None] + references.square().sum(-1)
-        return norms - 2 * (references @ anchors[..., None]).squeeze(-1)
-    return torch.linalg.vector_norm(anchors[:, None] - references, _ORDERS[metric], dim=-1)
+        norms = rows.square().sum(1)
+        norms = norms[anchors][:, None] + norms[listed]
+        return norms - 2 * _ListedProducts.apply(rows, anchors, listed)
+    if callable(metric):
+        return pairwise_dissimilarity(rows[anchors][:, None], rows[listed], metric=metric).squeeze(
+            1
+        )
+    return torch.linalg.vector_norm(rows[anchors][:, None] - rows[listed], _ORDERS[metric], dim=-1)
 
 
 def _called(function, anchors, references):
@@ -281,6 +286,33 @@ class _SquaredEuclidean(torch.autograd.Function):
         grad_anchors = grad.sum(-1)[..., None] * anchors - grad @ references
         grad_references = grad.sum(-2)[..., None] * references - grad.mT @ anchors
         return 2 * grad_anchors, 2 * grad_references
+
+
+class _ListedProducts(torch.autograd.Function):
+    """Inner products of rows with those that they have listed.
+
+    The gradient is summed up row by row of the many that are listed, which costs a fraction of
+    what it takes to go back through a copy of them.
+    """
+
+    @staticmethod
+    def forward(ctx, rows, anchors, listed):
+        ctx.save_for_backward(rows, anchors, listed)
+        return (_listed(rows, listed) @ rows.index_select(0, anchors)[:, :, None]).squeeze(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        rows, anchors, listed = ctx.saved_tensors
+        of_listed = grad[:, :, None] * rows.index_select(0, anchors)[:, None]
+        of_anchors = (grad[:, None] @ _listed(rows, listed)).squeeze(1)
+        summed = torch.zeros_like(rows).index_add_(0, listed.flatten(), of_listed.flatten(0, 1))
+        return summed.index_add_(0, anchors, of_anchors), None, None
+
+
+def _listed(rows, listed):
+    """Copies of the rows that are listed; on the CPU faster than by their numbers as an index."""
+    return rows.index_select(0, listed.flatten()).unflatten(0, listed.shape)
 
 
 def _few_bits(values):

@@ -4,7 +4,7 @@ import scipy.sparse as sp
 import torch
 
 from skperco._rows import chunks
-from skperco.dissimilarity import pairwise_dissimilarity
+from skperco.dissimilarity import pairwise_dissimilarity, to_references
 from skperco.ranking import percentile_rank
 from skperco.sparse import sparse_dissimilarity
 
@@ -48,13 +48,23 @@ class Teacher:
     def nearest(self, n_neighbors):
         """Numbers and log ranks of the nearest rows, two tensors (n_rows, n_neighbors)."""
         everyone = torch.arange(len(self), device=self.device)
+        look = self._look_at_all(everyone)
         found = []
         for rows in chunks(len(self), max(1, _ENTRIES_PER_BLOCK // len(self))):
-            seen = self.dissimilarities(everyone[rows], everyone)
+            seen = look(rows)
             seen[everyone[: len(seen)], everyone[rows]] = torch.inf
             near, neighbors = seen.topk(n_neighbors, dim=1, largest=False)
             found.append((neighbors, percentile_rank(near).log()))
         return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def _look_at_all(self, everyone):
+        """From a slice of rows to a new table of what they see of all, in its order."""
+        if sp.issparse(self.representation):
+            return lambda rows: self.dissimilarities(everyone[rows], everyone)
+        if self.metric == "precomputed":
+            return lambda rows: self.representation[rows].clone()
+        look = to_references(self.representation, self.metric)
+        return lambda rows: look(self.representation[rows])
 
 
 def dissimilarity_table(representation, metric, rows=slice(None), columns=slice(None)):

@@ -161,8 +161,8 @@ class Refinement:
 
     def _log_far_loss(self, anchors):
         references = self._draw(self.settings.n_references)
-        images, far_images = self._images(anchors, references)
-        seen = pairwise_dissimilarity(images, far_images, metric=self.metric)
+        images, (of_anchors, of_references) = self._images(anchors, references)
+        seen = pairwise_dissimilarity(images[of_anchors], images[of_references], metric=self.metric)
         target = percentile_rank(self.teacher.dissimilarities(anchors, references))
         return rank_loss(seen, target, exact=False).mean().clamp(min=_SMALLEST_LOSS).log()
 
@@ -170,19 +170,19 @@ class Refinement:
         n_listed = self.neighbors.shape[1]
         shape = (len(anchors), min(_NEAR_REFERENCES, n_listed))
         places = torch.randint(n_listed, shape, generator=self.generator).to(self.device)
-        images, near_images = self._images(anchors, self.neighbors[anchors[:, None], places])
-        seen = listed_dissimilarity(images, near_images, metric=self.metric)
-        target = self.near_targets[anchors[:, None], places]
+        places += n_listed * anchors[:, None]
+        images, numbers = self._images(anchors, self.neighbors.take(places))
+        seen = listed_dissimilarity(images, *numbers, metric=self.metric)
+        target = self.near_targets.take(places)
         return rank_correlation_loss(seen, target).mean().clamp(min=_SMALLEST_LOSS).log()
 
     def _images(self, *numbers):
-        """Images of rows, in the shapes of their numbers; those of a row are computed once."""
-        shapes = [part.shape for part in numbers]
+        """Images of rows, each computed once, and where those of each number are."""
         flat = torch.cat([part.flatten() for part in numbers])
         rows, places = flat.unique(return_inverse=True)
-        images = self.normalize(self.student(self.take(rows))).index_select(0, places)
-        parts = images.split([shape.numel() for shape in shapes])
-        return [part.view(*shape, -1) for part, shape in zip(parts, shapes, strict=True)]
+        places = places.split([part.numel() for part in numbers])
+        places = [part.view(of.shape) for part, of in zip(places, numbers, strict=True)]
+        return self.normalize(self.student(self.take(rows))), places
 
     def _draw(self, size):
         """Numbers of random rows, drawn with replacement."""

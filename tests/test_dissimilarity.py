@@ -127,10 +127,23 @@ def test_batches(metric):
 
 @given(st.integers(0, 1000), st.sampled_from([*BY_FORMULA, lambda a, b: torch.cdist(a, b, p=3)]))
 def test_listed_dissimilarities_are_those_of_the_pairs(seed, metric):
-    anchors, references = rows_of(seed, n=4), rows_of(seed + 1, n=12).view(4, 3, 5)
-    found = listed_dissimilarity(anchors, references, metric=metric)
+    rows = rows_of(seed, n=9)
+    generator = torch.Generator().manual_seed(seed)
+    anchors = torch.randint(9, (4,), generator=generator)
+    listed = torch.randint(9, (4, 3), generator=generator)
+    found = listed_dissimilarity(rows, anchors, listed, metric=metric)
     one_by_one = [
-        pairwise_dissimilarity(anchor[None], listed, metric=metric)
-        for anchor, listed in zip(anchors, references, strict=True)
+        pairwise_dissimilarity(rows[anchor][None], rows[others], metric=metric)
+        for anchor, others in zip(anchors, listed, strict=True)
     ]
     np.testing.assert_allclose(found, torch.cat(one_by_one), atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "correlation", "sqeuclidean"])
+def test_gradient_of_listed_dissimilarities(metric):
+    """With a row that is listed twice, and by several, itself among them."""
+    rows = rows_of(0, n=6).requires_grad_()
+    anchors, listed = torch.tensor([0, 3, 0]), torch.tensor([[1, 1, 2], [3, 4, 1], [5, 0, 2]])
+    assert torch.autograd.gradcheck(
+        lambda rows: listed_dissimilarity(rows, anchors, listed, metric=metric), rows
+    )
