@@ -10,7 +10,8 @@ from skperco._rows import as_tensor, chunks, input_dtype
 from skperco.dissimilarity import unit_rows
 from skperco.linear_maps import LinearMap
 
-_ROWS_PER_CHUNK = 2**14
+# As many as stay in a processor's cache.
+_ROWS_PER_CHUNK = 2**11
 # What a module of the user's own keeps of a row in memory is not known.
 _ROWS_PER_CHUNK_OF_MODULES = 2**9
 _SHIFT_SCALE = 0.4
@@ -33,7 +34,7 @@ class LinearStudent(torch.nn.Module):
 
     def forward(self, rows):
         """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
-        return rows @ self.weight.T + self.bias
+        return torch.addmm(self.bias, rows, self.weight.T)
 
     def scaled_parameters(self):
         """Each parameter with the norm by which its steps are measured."""
@@ -77,7 +78,9 @@ class ProjectionStudent(LinearStudent):
         """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
         images, norms = super().forward(rows), _row_norms(rows)
         lost = 1 - images.norm(dim=1, keepdim=True) / torch.where(norms > 0, norms, 1)
-        return images + lost * (self.stretch * images + norms * self.shift)
+        # In products, which cost less than sums of tables.
+        stretched = images * torch.addmm(images.new_ones(()), lost, self.stretch[None])
+        return torch.addmm(stretched, lost * norms, self.shift[None])
 
     def scaled_parameters(self):
         """Each parameter with the norm by which its steps are measured."""
