@@ -6,8 +6,9 @@
 Every loss has the same student, the same start, the same batches and the same number of steps, and
 the best of six learning rates on rows that are held out of the fit; then it is fitted to all, once
 for each seed. A regression goes through a projector to the teacher's dimensions, with the better
-of two starts. No loss sees a label. Text is read by sums of embeddings of hashed pieces of words,
-which start as the ridge regression; images by convolutional networks, which start at random.
+of two starts. No loss sees a label. Images are read by convolutional networks, and text by sums of
+embeddings of hashed pieces of words, which start at random; and these once more from the ridge
+regression, as the distiller would.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from comparison.judging import judge
 from comparison.training import CPU, ClosedForm, Schedule, descend, unit_rows, worth
 from skperco._rows import RowTaker
 from skperco.datasets import load_wordnet_glosses
-from skperco.students import embed
+from skperco.students import LinearStudent, embed
 
 # In units of the size of a parameter.
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -94,10 +94,10 @@ def _trained(contest, rows, new_loss, rate, seed):
     return partial(embed, student, device=CPU, unit_norm=True)
 
 
-def _text_contest(n_hashes):
-    """Glosses by a sum of embeddings of hashed pieces of words, which starts as a regression."""
+def _text_contest(n_hashes, kind, new_student, n_steps):
+    """Glosses by a sum of embeddings of hashed pieces of words."""
     case = _hashed_glosses(n_hashes)
-    return Contest("glosses", case, _regressed, Schedule(300, 512, 0), _HIDDEN)
+    return Contest(kind, case, new_student, Schedule(n_steps, 512, 0), _HIDDEN)
 
 
 def _hashed_glosses(n_hashes):
@@ -115,6 +115,12 @@ def _hashed_glosses(n_hashes):
     ).fit(glosses.text[:_GLOSSES_TO_FIT])
     X = sp.csr_array(vectorizer.transform(glosses.text))
     return _case(Rows(X, glosses.data, glosses.target), _GLOSSES_TO_FIT)
+
+
+def _random(rows, _seed):
+    n_hashes = rows.X.shape[1]
+    weight = torch.randn(_TEXT_COMPONENTS, n_hashes)
+    return LinearStudent(weight / _TEXT_COMPONENTS**0.5, torch.zeros(_TEXT_COMPONENTS))
 
 
 def _regressed(rows, seed):
@@ -189,7 +195,10 @@ CONTESTS = {
     "digits-2": partial(_image_contest, 2),
     "digits-4": partial(_image_contest, 4),
     "digits-8": partial(_image_contest, 8),
-    "glosses-500": partial(_text_contest, 500),
-    "glosses-2000": partial(_text_contest, 2000),
-    "glosses-8000": partial(_text_contest, 8000),
+    "glosses-500": partial(_text_contest, 500, "glosses", _random, 400),
+    "glosses-2000": partial(_text_contest, 2000, "glosses", _random, 400),
+    "glosses-8000": partial(_text_contest, 8000, "glosses", _random, 400),
+    "regressed-500": partial(_text_contest, 500, "glosses from ridge", _regressed, 300),
+    "regressed-2000": partial(_text_contest, 2000, "glosses from ridge", _regressed, 300),
+    "regressed-8000": partial(_text_contest, 8000, "glosses from ridge", _regressed, 300),
 }

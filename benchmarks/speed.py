@@ -1,0 +1,188 @@
+"""What the pieces cost, each beside what does the same or as much: ratios, measured in one run.
+
+    python benchmarks/speed.py
+    python benchmarks/speed.py --only kernel transform --threads 1
+
+Every pair is measured in turn, again and again; a ratio is the median of those of the turns, with
+their quartiles. torchsort is compiled from its sources, with the torch that is installed, where no
+CUDA compiler is on the PATH: pip install --no-build-isolation torchsort. UMAP is an extra, umap.
+"""
+
+import argparse
+import gc
+import os
+import platform
+import time
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
+
+from skperco import CoherenceDistiller, percentile_rank, soft_percentile_rank
+
+_ROWS = 64
+_REFERENCES = (1024, 4096, 16_384)
+_MORE_REFERENCES = (65_536,)
+_FIT_ROWS = 10_000
+_TRANSFORMED_ROWS = 100_000
+_FEATURES = 384
+_COMPONENTS = 64
+_UMAP_COMPONENTS = 16
+_REPEATED_FITS = 5
+
+
+def main():
+    options = _parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}\n"
+    )
+    with threadpool_limits(options.threads):
+        for name in options.only:
+            _PARTS[name](options.repeats)
+            print()
+
+
+def _parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS))
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, help="all that there are by default")
+    return parser.parse_args()
+
+
+def _kernel(repeats):
+    """Soft ranks forward and backward."""
+    print(f"Soft ranks of {_ROWS} rows, forward and backward, float32")
+    torchsort_rank = _torchsort_rank()
+    seconds = []
+    for n in (*_REFERENCES, *_MORE_REFERENCES):
+        rows, incoming = _dissimilarities(n), torch.randn(_ROWS, n)
+        cases = {
+            "skperco": _there_and_back(soft_percentile_rank, rows, incoming),
+            "torch.sort": rows.detach().sort,
+            "exact ranks": lambda rows=rows: percentile_rank(rows),
+        }
+        if torchsort_rank is not None:
+            cases["torchsort"] = _there_and_back(torchsort_rank, rows, incoming)
+        times = _in_turn(cases, repeats)
+        seconds.append(np.median(times["skperco"]))
+        others = "  ".join(
+            f"{_ratio(times, name)} of {name}" for name in cases if name != "skperco"
+        )
+        print(f"  {n:6,} references {1e3 * seconds[-1]:8.2f} ms: {others}")
+    sizes = np.log((*_REFERENCES, *_MORE_REFERENCES))
+    exponent = np.polyfit(sizes, np.log(seconds), 1)[0]
+    print(f"  time grows as the number of references to the power of {exponent:.2f}")
+
+
+def _torchsort_rank():
+    try:
+        import torchsort  # an extra of this benchmark
+    except ImportError:
+        print("  torchsort is not installed")
+        return None
+    return lambda rows: torchsort.soft_rank(rows, regularization_strength=0.1)
+
+
+def _dissimilarities(n_references):
+    """What the training ranks: cosine dissimilarities of 64 dimensions."""
+    generator = torch.Generator().manual_seed(0)
+    anchors, references = (
+        torch.nn.functional.normalize(torch.randn(n, _COMPONENTS, generator=generator))
+        for n in (_ROWS, n_references)
+    )
+    return (1 - anchors @ references.T).requires_grad_()
+
+
+def _there_and_back(function, rows, incoming):
+    def run():
+        rows.grad = None
+        function(rows).backward(incoming)
+
+    return run
+
+
+def _fit(repeats):
+    """The default fit, beside UMAP's to fewer dimensions of the same rows."""
+    print(f"Default fit of {_FIT_ROWS:,} x {_FEATURES} to {_COMPONENTS} dimensions")
+    rows = _embeddings(_FIT_ROWS)
+    cases = {"skperco": lambda: CoherenceDistiller(_COMPONENTS, random_state=0).fit(rows)}
+    try:
+        from umap import UMAP  # an extra
+    except ImportError:
+        print("  UMAP is not installed")
+    else:
+        cases["UMAP"] = lambda: UMAP(_UMAP_COMPONENTS, metric="cosine").fit(rows)
+    times = _in_turn(cases, max(3, repeats // 5))
+    for name, seconds in times.items():
+        print(f"  {name:10} {np.median(seconds):6.1f} s")
+    if "UMAP" in times:
+        print(f"  skperco takes {_ratio(times, 'UMAP')} of UMAP's to {_UMAP_COMPONENTS}")
+
+
+def _transform(repeats):
+    """The student's map, beside that of PCA."""
+    print(f"transform of {_TRANSFORMED_ROWS:,} x {_FEATURES} to {_COMPONENTS} dimensions")
+    rows = _embeddings(_TRANSFORMED_ROWS)
+    distiller = CoherenceDistiller(_COMPONENTS, max_iter=5, random_state=0).fit(rows[:2000])
+    pca = PCA(_COMPONENTS).fit(rows[:2000])
+    times = _in_turn(
+        {"skperco": lambda: distiller.transform(rows), "PCA": lambda: pca.transform(rows)}, repeats
+    )
+    print(f"  {1e3 * np.median(times['skperco']):.0f} ms: {_ratio(times, 'PCA')} of PCA.transform")
+
+
+def _repeated_fits(_repeats):
+    """Whether memory grows from fit to fit."""
+    import resource  # not on every system
+
+    print("Repeated fits in one process: peak memory after each")
+    rows, peaks = _embeddings(3000), []
+    for seed in range(_REPEATED_FITS):
+        CoherenceDistiller(_COMPONENTS, random_state=seed).fit(rows)
+        gc.collect()
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print("  " + "  ".join(f"{peak:.0f}" for peak in peaks) + " MB")
+
+
+def _embeddings(n_rows):
+    """Random rows with a spectrum that falls as those of embeddings of text do."""
+    rng = np.random.default_rng(0)
+    spectrum = np.arange(1, _FEATURES + 1) ** -0.5
+    return (rng.standard_normal((n_rows, _FEATURES)) * spectrum).astype(np.float32)
+
+
+def _in_turn(cases, repeats):
+    """Seconds of each case, one after the other, again and again; the first turn warms up."""
+    times = {name: [] for name in cases}
+    for turn in range(repeats + 1):
+        for name, run in cases.items():
+            started = time.perf_counter()
+            run()
+            if turn:
+                times[name].append(time.perf_counter() - started)
+    return times
+
+
+def _ratio(times, other):
+    """Median and quartiles, over the turns, of skperco's time over that of another."""
+    low, middle, high = np.percentile(np.divide(times["skperco"], times[other]), [25, 50, 75])
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+_PARTS = {
+    "kernel": _kernel,
+    "transform": _transform,
+    "fit": _fit,
+    "repeated-fits": _repeated_fits,
+}
+
+
+if __name__ == "__main__":
+    main()
