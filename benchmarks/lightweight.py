@@ -71,6 +71,7 @@ class Texts(NamedTuple):
 class Encoder(NamedTuple):
     """A way from raw text to an embedding: an unfitted vectorizer, and how to fit what follows."""
 
+    title: str
     vectorizer: Callable
     fit: Callable
 
@@ -79,15 +80,16 @@ def main():
     options = _parse()
     texts = _load(options)
     print(f"{texts.n_fit:,} texts to fit on, {len(texts.text) - texts.n_fit:,} to judge.\n")
-    teacher, name = _teacher_encoder(options.teacher_model)
+    teacher, speaking_for = _teacher_encoder(options.teacher_model)
     figures = judge(texts.case(texts.teacher, compression=True), lambda X: X)
     report = _Report(figures[KNN_ACCURACY], _majority(texts))
     report.heading()
     speeds = _speeds(teacher, teacher, texts.text)
     report.line("teacher", 4 * _TEACHER_PARAMETERS, speeds, figures, 0.0)
-    for title, encoder in _ENCODERS.items():
-        report.line(title, *_measure(encoder, teacher, texts, options.seed))
-    print(f"\nMajority class: {_majority(texts):.3f}. The speed of the teacher is that of {name}.")
+    for name in options.encoders:
+        encoder = _ENCODERS[name]
+        report.line(encoder.title, *_measure(encoder, teacher, texts, options.seed))
+    print(f"\nMajority class: {_majority(texts):.3f}. The teacher's speed: that of {speaking_for}.")
 
 
 def _parse():
@@ -99,6 +101,7 @@ def _parse():
     add("--teacher", type=Path, help=".npy of the teacher's embeddings, a row for each line")
     add("--fit-rows", type=int, help="fit on so many first rows of the files")
     add("--stop", type=int, help="judge on the rows from there to this one")
+    add("--encoders", nargs="+", choices=_ENCODERS, default=list(_ENCODERS))
     add("--teacher-model", default=_TEACHER_MODEL, help="whose speed is measured")
     add("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -159,24 +162,22 @@ def _new_ridge(strength):
     return Ridge(strength, solver="sparse_cg", tol=1e-3)
 
 
-def _by(method, task, steps=_STEPS):
+def _by(method, task, *, steps):
     return METHODS[method].fit(task._replace(steps=steps))
 
 
+def _pieces(title, method, steps=_STEPS):
+    return Encoder(f"pieces, {title}", _pieces_of_words, partial(_by, method, steps=steps))
+
+
 _ENCODERS = {
-    "words, ridge to all dimensions": Encoder(_words, _ridge),
-    "pieces, ridge + leading directions": Encoder(
-        _pieces_of_words, partial(_by, "distiller", steps=0)
-    ),
-    "pieces, MSE regression": Encoder(_pieces_of_words, partial(_by, "mse")),
-    "pieces, MSE regression, 4 times as long": Encoder(
-        _pieces_of_words, partial(_by, "mse", steps=_MORE_STEPS)
-    ),
-    "pieces, cosine regression": Encoder(_pieces_of_words, partial(_by, "cosine")),
-    "pieces, cosine regression, 4 times as long": Encoder(
-        _pieces_of_words, partial(_by, "cosine", steps=_MORE_STEPS)
-    ),
-    "pieces, CoherenceDistiller": Encoder(_pieces_of_words, partial(_by, "distiller")),
+    "words": Encoder("words, ridge to all dimensions", _words, _ridge),
+    "ridge": _pieces("ridge + leading directions", "distiller", 0),
+    "mse": _pieces("MSE regression", "mse"),
+    "mse-long": _pieces("MSE regression, 4 times as long", "mse", _MORE_STEPS),
+    "cosine": _pieces("cosine regression", "cosine"),
+    "cosine-long": _pieces("cosine regression, 4 times as long", "cosine", _MORE_STEPS),
+    "distiller": _pieces("CoherenceDistiller", "distiller"),
 }
 
 
