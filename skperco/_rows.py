@@ -13,9 +13,8 @@ _MAPPED_ROWS = 64
 def as_tensor(array, *, device, dtype):
     """A dense or CSR array as a tensor of the same layout."""
     if not sp.issparse(array):
-        # Of an array that may not be written to torch takes no view.
-        array = np.require(array, requirements="CW")
-        return torch.from_numpy(np.asarray(array)).to(device, dtype)
+        # A copy: modules of the user's own may change what they are given.
+        return torch.from_numpy(np.array(array, order="C")).to(device, dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
         return torch.sparse_csr_tensor(

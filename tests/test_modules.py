@@ -170,6 +170,17 @@ def test_a_module_is_copied_and_left_alone(inputs, teacher):
     assert isinstance(clone(distiller).student, Dense)
 
 
+def test_rows_are_left_alone_by_a_module_that_changes_them(inputs, teacher):
+    class Careless(Dense):
+        def forward(self, rows):
+            return super().forward(rows.mul_(2))
+
+    X = inputs[Dense].copy()
+    distiller = small(Careless).fit(X, teacher)
+    distiller.transform(X)
+    np.testing.assert_array_equal(X, inputs[Dense])
+
+
 def test_a_fit_leaves_its_plan_to_the_next_one(inputs, teacher):
     """The fit to all rows starts where the trial did, and not where it ended."""
     module = Dense(64, 4)
