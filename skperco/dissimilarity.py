@@ -96,9 +96,8 @@ def listed_dissimilarity(rows, anchors, listed, *, metric="cosine"):
         norms = norms[anchors][:, None] + norms[listed]
         return norms - 2 * _ListedProducts.apply(rows, anchors, listed)
     if callable(metric):
-        return pairwise_dissimilarity(rows[anchors][:, None], rows[listed], metric=metric).squeeze(
-            1
-        )
+        seen = pairwise_dissimilarity(rows[anchors][:, None], rows[listed], metric=metric)
+        return seen.squeeze(1)
     return torch.linalg.vector_norm(rows[anchors][:, None] - rows[listed], _ORDERS[metric], dim=-1)
 
 

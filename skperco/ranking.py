@@ -162,38 +162,39 @@ def sort_rows(values):
     """Sort the last axis: (ordered values, their order), equal values in any order."""
     if values.device.type != "cpu":
         return values.sort(dim=-1)
-    order = _ORDERS.get(values.dtype, _order)(values)
-    return values.gather(-1, order), order
+    return _SORTS.get(values.dtype, _sort_others)(values)
 
 
 # NumPy's vectorised sorts are several times as fast as torch's on the CPU; and to sort integers
 # that say where they come from is faster than to find an order.
-def _order(values):
-    return torch.from_numpy(np.argsort(values.numpy(), axis=-1))
+def _sort_others(values):
+    order = torch.from_numpy(np.argsort(values.numpy(), axis=-1))
+    return values.gather(-1, order), order
 
 
-def _order_of_singles(values):
+def _sort_singles(values):
     keys = _as_integers(values).long().bitwise_left_shift_(32)
     keys.bitwise_or_(torch.arange(values.shape[-1]))
     keys.numpy().sort(axis=-1)
-    return keys.bitwise_and_(2**32 - 1)
+    order = keys.bitwise_and_(2**32 - 1)
+    return values.gather(-1, order), order
 
 
-def _order_of_doubles(values):
+def _sort_doubles(values):
     """By integers whose last bits are lost; rows that differ in these only are sorted again."""
     bits = values.shape[-1].bit_length()
     keys = _as_integers(values) & -(2**bits)
     keys.bitwise_or_(torch.arange(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**bits - 1)
-    ordered = values.gather(-1, order).numpy()
-    wrong = torch.from_numpy((ordered[..., 1:] < ordered[..., :-1]).any(-1))
+    ordered = values.gather(-1, order)
+    wrong = torch.from_numpy((ordered.numpy()[..., 1:] < ordered.numpy()[..., :-1]).any(-1))
     if wrong.any():
-        order[wrong] = _order(values[wrong])
-    return order
+        ordered[wrong], order[wrong] = _sort_others(values[wrong])
+    return ordered, order
 
 
-_ORDERS = {torch.float32: _order_of_singles, torch.float64: _order_of_doubles}
+_SORTS = {torch.float32: _sort_singles, torch.float64: _sort_doubles}
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
@@ -287,8 +288,7 @@ def _places(asked, ordered):
         return torch.searchsorted(ordered, asked)
     # Both are sorted together, with a last bit that tells them apart: faster than to search.
     n = ordered.shape[1]
-    keys = _as_integers(torch.cat([asked, ordered], dim=1))
-    keys = keys.bitwise_and(-2)
+    keys = _as_integers(torch.cat([asked, ordered], dim=1)).bitwise_and_(-2)
     keys[:, n:] += 1
     keys.numpy().sort(axis=-1)
     places = np.flatnonzero(keys.bitwise_and_(1).numpy() == 0).reshape(-1, n)
