@@ -5,11 +5,11 @@
 
 The encoder adds up embeddings of hashed pieces of words. The same encoder by regression starts, as
 the distiller does, from the ridge regression and its leading directions; "MSE" and "cosine" go on
-from there, through a projector to all dimensions of the teacher, with the best of three rates and
-the best of several numbers of steps. All are judged on rows that none has seen. Texts per second
-are of one core, from the raw text to the embedding. The teacher is timed itself where
-sentence-transformers is installed and finds --teacher-model; otherwise a transformer of its shape
-stands in, which reads fewer tokens: words and signs, not their pieces.
+from there, through a projector to all dimensions of the teacher, with the best of three rates, for
+as many steps as the distiller and for four times as many. All are judged on rows that none has
+seen. Texts per second are of one core, from the raw text to the embedding. The teacher is timed
+itself where sentence-transformers is installed and finds --teacher-model; otherwise a transformer
+of its shape stands in, which reads fewer tokens: words and signs, not their pieces.
 """
 
 import argparse
@@ -25,22 +25,20 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from comparison.cases import Case, Rows
+from comparison.cases import GLOSSES_TO_FIT, Case, Rows, pieces_of_words, words
 from comparison.judging import COHERENCE, KNN_ACCURACY, RECALL, judge
 from comparison.methods import METHODS, Task
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from comparison.training import worth
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
+from skperco import CoherenceDistiller
 from skperco.datasets import load_wordnet_glosses
 
 _N_COMPONENTS = 64
 # With 64 numbers of float32 for each, just under four megabytes.
 _N_HASHES = 15_400
-_GLOSSES_TO_FIT = 3500
 _STEPS = CoherenceDistiller().max_iter
 _MORE_STEPS = 4 * _STEPS
 _RIDGE_STRENGTHS = (0.2, 0.4, 0.8, 1.6)
@@ -63,13 +61,12 @@ class Texts(NamedTuple):
 
     def case(self, X, *, compression=False):
         """The case of a student that sees X."""
-        parts = slice(self.n_fit), slice(self.n_fit, None)
-        fit, judged = (Rows(X[part], self.teacher[part], self.labels[part]) for part in parts)
-        return Case("texts", "cosine", fit, judged, compression)
+        cut = Rows(X, self.teacher, self.labels).cut(self.n_fit)
+        return Case("texts", "cosine", *cut, compression)
 
 
 class Encoder(NamedTuple):
-    """A way from raw text to an embedding: an unfitted vectorizer, and how to fit what follows."""
+    """A way from raw text to an embedding: what makes a vectorizer, and how to fit the rest."""
 
     title: str
     vectorizer: Callable
@@ -82,14 +79,15 @@ def main():
     print(f"{texts.n_fit:,} texts to fit on, {len(texts.text) - texts.n_fit:,} to judge.\n")
     teacher, speaking_for = _teacher_encoder(options.teacher_model)
     figures = judge(texts.case(texts.teacher, compression=True), lambda X: X)
-    report = _Report(figures[KNN_ACCURACY], _majority(texts))
+    majority = _majority(texts)
+    report = _Report(figures[KNN_ACCURACY], majority)
     report.heading()
     speeds = _speeds(teacher, teacher, texts.text)
     report.line("teacher", 4 * _TEACHER_PARAMETERS, speeds, figures, 0.0)
     for name in options.encoders:
         encoder = _ENCODERS[name]
         report.line(encoder.title, *_measure(encoder, teacher, texts, options.seed))
-    print(f"\nMajority class: {_majority(texts):.3f}. The teacher's speed: that of {speaking_for}.")
+    print(f"\nMajority class: {majority:.3f}. The teacher's speed: that of {speaking_for}.")
 
 
 def _parse():
@@ -113,7 +111,7 @@ def _parse():
 def _load(options):
     if not options.texts:
         glosses = load_wordnet_glosses()
-        return Texts(glosses.text, glosses.data, glosses.target, _GLOSSES_TO_FIT)
+        return Texts(glosses.text, glosses.data, glosses.target, GLOSSES_TO_FIT)
     with gzip.open(options.texts, "rt", encoding="utf-8") as file:
         lines = [json.loads(line) for line in file][: options.stop]
     teacher = np.load(options.teacher, allow_pickle=False)[: options.stop].astype(np.float32)
@@ -127,35 +125,16 @@ def _majority(texts):
     return np.mean(texts.labels[texts.n_fit :] == names[counts.argmax()])
 
 
-def _pieces_of_words():
-    return make_pipeline(
-        HashingVectorizer(
-            n_features=_N_HASHES,
-            analyzer="char_wb",
-            ngram_range=(3, 5),
-            alternate_sign=False,
-            norm=None,
-            dtype=np.float32,
-        ),
-        TfidfTransformer(sublinear_tf=True),
-    )
-
-
-def _words():
-    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, dtype=np.float32)
-
-
 def _ridge(task):
     """Regression onto all dimensions of the teacher, its strength by rows that are held out."""
     X, targets = task.rows.X, normalize(task.rows.teacher)
     n_fit = X.shape[0] * 9 // 10
 
-    def worth(strength):
+    def worth_of(strength):
         predictions = _new_ridge(strength).fit(X[:n_fit], targets[:n_fit]).predict(X[n_fit:])
-        pair = targets[n_fit:], predictions
-        return perception_coherence_score(*pair) + neighbor_recall_score(*pair)
+        return worth(targets[n_fit:], predictions)
 
-    return _new_ridge(max(_RIDGE_STRENGTHS, key=worth)).fit(X, targets).predict
+    return _new_ridge(max(_RIDGE_STRENGTHS, key=worth_of)).fit(X, targets).predict
 
 
 def _new_ridge(strength):
@@ -167,11 +146,12 @@ def _by(method, task, *, steps):
 
 
 def _pieces(title, method, steps=_STEPS):
-    return Encoder(f"pieces, {title}", _pieces_of_words, partial(_by, method, steps=steps))
+    vectorizer = partial(pieces_of_words, _N_HASHES)
+    return Encoder(f"pieces, {title}", vectorizer, partial(_by, method, steps=steps))
 
 
 _ENCODERS = {
-    "words": Encoder("words, ridge to all dimensions", _words, _ridge),
+    "words": Encoder("words, ridge to all dimensions", partial(words, 2), _ridge),
     "ridge": _pieces("ridge + leading directions", "distiller", 0),
     "mse": _pieces("MSE regression", "mse"),
     "mse-long": _pieces("MSE regression, 4 times as long", "mse", _MORE_STEPS),

@@ -21,8 +21,9 @@ import torch
 from comparison import losses
 from comparison.contests import CONTESTS, run
 from comparison.judging import COHERENCE, KNN_ACCURACY, RECALL
-from comparison.training import unit_rows
-from comparison.transfer_report import draw, table
+from comparison.methods import relation
+from comparison.report import Panel, markdown
+from comparison.transfer_report import draw
 from joblib import Parallel, delayed
 
 import skperco
@@ -38,17 +39,15 @@ def main():
     pairs = [(contest, loss) for contest in options.contests for loss in options.losses]
     found = Parallel(options.n_jobs)(delayed(_run)(*pair, options.seeds) for pair in pairs)
     panels = {}
-    for (_, loss), (contest, figures) in zip(pairs, found, strict=True):
-        panels.setdefault(contest, {})[loss] = figures
+    for (_, loss), (kind, size, figures) in zip(pairs, found, strict=True):
+        panel = panels.setdefault((kind, size), Panel(f"{kind}, {size:,} parameters", {}))
+        panel.figures[loss] = figures
     options.output.mkdir(parents=True, exist_ok=True)
     heading = (
         f"skperco {skperco.__version__}, {options.seeds} seeds (mean ± standard deviation), "
         f"{(time.perf_counter() - started) / 60:.1f} minutes."
     )
-    tables = [
-        table(f"{kind}, {size:,} parameters", figures, _FIGURES)
-        for (kind, size), figures in panels.items()
-    ]
+    tables = [markdown(panel, "loss", _FIGURES) for panel in panels.values()]
     text = "\n\n".join([heading, *tables]) + "\n"
     (options.output / "transfer.md").write_text(text, encoding="utf-8")
     draw(panels, (COHERENCE, RECALL), options.output / "transfer.png")
@@ -71,10 +70,11 @@ def _parse():
 def _run(contest, loss, n_seeds):
     torch.set_num_threads(1)
     contest = CONTESTS[contest]()
-    figures = run(contest, LOSSES[loss], n_seeds)
+    kind = contest.case.name
+    size, figures = run(contest, LOSSES[loss], n_seeds)
     shown = "  ".join(f"{name} {figures[0][name]:.3f}" for name in _FIGURES)
-    print(f"{contest.kind} {contest.size:9,}  {loss:24} {shown}", file=sys.stderr, flush=True)
-    return (contest.kind, contest.size), figures
+    print(f"{kind} {size:9,}  {loss:24} {shown}", file=sys.stderr, flush=True)
+    return kind, size, figures
 
 
 def _regressions(error):
@@ -82,9 +82,8 @@ def _regressions(error):
     return [partial(losses.Regression, error, fitted=fitted) for fitted in (True, False)]
 
 
-def _relation(loss, _student, _teacher):
-    """A loss of relations, with the student's rows of unit norm as the teacher's are."""
-    return lambda student, teacher: loss(unit_rows(student), teacher)
+def _of_relations(loss):
+    return [partial(relation, loss, "cosine")]
 
 
 def _coherence(_student, _teacher):
@@ -102,9 +101,9 @@ def _near_coherence(_student, _teacher):
 LOSSES = {
     "MSE regression": _regressions(losses.squared_error),
     "cosine regression": _regressions(losses.cosine_error),
-    "RKD": [partial(_relation, losses.rkd)],
-    "PKT": [partial(_relation, losses.pkt)],
-    "SP": [partial(_relation, losses.similarity_preserving)],
+    "RKD": _of_relations(losses.rkd),
+    "PKT": _of_relations(losses.pkt),
+    "SP": _of_relations(losses.similarity_preserving),
     "contrast": [losses.Contrast],
     "coherence": [_near_coherence],
     "coherence, ranks alone": [_coherence],

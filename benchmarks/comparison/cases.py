@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from sklearn.datasets import load_breast_cancer, load_digits
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skperco.datasets import load_wordnet_glosses
 
-_GLOSSES_TO_FIT = 3500
-_DIGITS_TO_FIT = 1200
+GLOSSES_TO_FIT = 3500
+DIGITS_TO_FIT = 1200
 _TUMOURS_TO_FIT = 400
 
 
@@ -27,6 +28,10 @@ class Rows(NamedTuple):
     def take(self, numbers):
         """Some of the rows."""
         return Rows(*(None if part is None else part[numbers] for part in self))
+
+    def cut(self, n_fit):
+        """Rows to fit on, the first so many, and rows to judge on."""
+        return self.take(slice(n_fit)), self.take(slice(n_fit, None))
 
 
 class Case(NamedTuple):
@@ -47,15 +52,18 @@ def load_case(name):
 
 def _glosses():
     glosses = load_wordnet_glosses()
-    return _compression("glosses", "cosine", glosses.data, glosses.target, _GLOSSES_TO_FIT)
+    return _compression("glosses", "cosine", glosses.data, glosses.target, GLOSSES_TO_FIT)
 
 
 def _digits():
-    """Digits in a fixed random order: they come writer by writer."""
+    return _compression("digits", "euclidean", *shuffled_digits(), DIGITS_TO_FIT)
+
+
+def shuffled_digits():
+    """Digits and labels in a fixed random order: they come writer by writer."""
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(images))
-    images = images[order].astype(np.float32)
-    return _compression("digits", "euclidean", images, labels[order], _DIGITS_TO_FIT)
+    return images[order].astype(np.float32), labels[order]
 
 
 def _tumours():
@@ -67,15 +75,37 @@ def _tumours():
     return _compression("tumours", "euclidean", rows, labels[order], _TUMOURS_TO_FIT)
 
 
-def _glosses_tfidf(name, n_words):
-    """Weighed counts of words, or of runs of up to so many."""
+def seen_glosses(name, vectorizer):
+    """Glosses as an unfitted vectorizer sees them."""
     glosses = load_wordnet_glosses()
-    vectorizer = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=(1, n_words), min_df=2, dtype=np.float32
-    ).fit(glosses.text[:_GLOSSES_TO_FIT])
+    vectorizer.fit(glosses.text[:GLOSSES_TO_FIT])
     X = sp.csr_array(vectorizer.transform(glosses.text))
-    fit, judged = _cut(X, glosses.data, glosses.target, _GLOSSES_TO_FIT)
-    return Case(name, "cosine", fit, judged, compression=False)
+    cut = Rows(X, glosses.data, glosses.target).cut(GLOSSES_TO_FIT)
+    return Case(name, "cosine", *cut, compression=False)
+
+
+def _glosses_tfidf(name, n_words):
+    return seen_glosses(name, words(n_words))
+
+
+def words(n_words):
+    """Weighs counts of words, and of runs of up to so many."""
+    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, n_words), min_df=2, dtype=np.float32)
+
+
+def pieces_of_words(n_hashes):
+    """Weighs counts of pieces of words, hashed to so many numbers."""
+    return make_pipeline(
+        HashingVectorizer(
+            n_features=n_hashes,
+            analyzer="char_wb",
+            ngram_range=(3, 5),
+            alternate_sign=False,
+            norm=None,
+            dtype=np.float32,
+        ),
+        TfidfTransformer(sublinear_tf=True),
+    )
 
 
 CASES = {
@@ -99,17 +129,8 @@ def case_from_files(teacher, X=None, labels=None, *, n_fit, metric):
     X = np.load(X, allow_pickle=False)
     if len(X) != len(teacher):
         raise ValueError(f"teacher and input have {len(teacher)} and {len(X)} rows.")
-    fit, judged = _cut(X, teacher, labels, n_fit)
-    return Case(name, metric, fit, judged, compression=False)
+    return Case(name, metric, *Rows(X, teacher, labels).cut(n_fit), compression=False)
 
 
 def _compression(name, metric, embeddings, labels, n_fit):
-    return Case(name, metric, *_cut(embeddings, embeddings, labels, n_fit), compression=True)
-
-
-def _cut(X, teacher, labels, n_fit):
-    """Rows to fit on and rows to judge on."""
-    parts = slice(n_fit), slice(n_fit, None)
-    return [
-        Rows(X[part], teacher[part], None if labels is None else labels[part]) for part in parts
-    ]
+    return Case(name, metric, *Rows(embeddings, embeddings, labels).cut(n_fit), compression=True)

@@ -1,36 +1,37 @@
 """The paper's comparison: losses that see no labels, each on the same students of three sizes."""
 
+import copy
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from sklearn.datasets import load_digits
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-from sklearn.pipeline import make_pipeline
 from torch import nn
 from torch.nn import functional
 
-from comparison.cases import Case, Rows
+from comparison.cases import (
+    DIGITS_TO_FIT,
+    Case,
+    Rows,
+    pieces_of_words,
+    seen_glosses,
+    shuffled_digits,
+)
 from comparison.judging import judge
 from comparison.training import CPU, ClosedForm, Schedule, descend, unit_rows, worth
 from skperco._rows import RowTaker
-from skperco.datasets import load_wordnet_glosses
 from skperco.students import LinearStudent, embed
 
 # In units of the size of a parameter.
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _HELD_OUT = 0.1
 
-_GLOSSES_TO_FIT = 3500
 _TEXT_COMPONENTS = 64
 # Share of a text's pieces that a step hides, as the distiller does.
 _HIDDEN = 0.15
 
-_DIGITS_TO_FIT = 1200
 _IMAGE_COMPONENTS = 16
 _TEACHER_STEPS = 300
 _TEACHER_BATCH = 128
@@ -41,9 +42,8 @@ class Contest(NamedTuple):
 
     Attributes
     ----------
-    kind : str
-        What is seen.
     case : Case
+        Named by what is seen.
     new_student : callable
         Rows to fit and a seed, to the student that every loss starts with.
     schedule : Schedule
@@ -52,20 +52,22 @@ class Contest(NamedTuple):
         Share of the entries of an input that a step hides.
     """
 
-    kind: str
     case: Case
     new_student: Callable
     schedule: Schedule
     hidden: float = 0.0
 
-    @property
-    def size(self):
-        """Number of the student's parameters."""
-        return sum(one.numel() for one in self.new_student(self.case.fit, 0).parameters())
+
+class Start(NamedTuple):
+    """A student before its first step, its seed, and what random numbers come after."""
+
+    student: nn.Module
+    seed: int
+    random_state: torch.Tensor
 
 
 def run(contest, new_losses, n_seeds):
-    """Figures for each seed of the best of some losses at its best rate.
+    """Size of the student, and figures for each seed of the best of some losses at its best rate.
 
     They are chosen on rows that are held out, with the first seed.
     """
@@ -74,47 +76,40 @@ def run(contest, new_losses, n_seeds):
     n_held_out = round(_HELD_OUT * len(order))
     held_out, fitted = rows.take(order[:n_held_out]), rows.take(order[n_held_out:])
 
+    start = _start(contest, fitted, 0)
+
     def worth_of(choice):
-        return worth(held_out.teacher, _trained(contest, fitted, *choice, 0)(held_out.X))
+        return worth(held_out.teacher, _trained(contest, fitted, start, *choice)(held_out.X))
 
     best = max(product(new_losses, RATES), key=worth_of)
-    return [judge(contest.case, _trained(contest, rows, *best, seed)) for seed in range(n_seeds)]
+    starts = [_start(contest, rows, seed) for seed in range(n_seeds)]
+    figures = [judge(contest.case, _trained(contest, rows, one, *best)) for one in starts]
+    return sum(one.numel() for one in start.student.parameters()), figures
 
 
-def _trained(contest, rows, new_loss, rate, seed):
-    """A student trained on rows: a function that embeds."""
+def _start(contest, rows, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = contest.new_student(rows, seed).train()
-        generator = torch.Generator().manual_seed(seed)
+        return Start(contest.new_student(rows, seed), seed, torch.get_rng_state())
+
+
+def _trained(contest, rows, start, new_loss, rate):
+    """A student trained on rows: a function that embeds."""
+    student = copy.deepcopy(start.student).train()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(start.random_state)
+        generator = torch.Generator().manual_seed(start.seed)
         take = RowTaker(rows.X, CPU, contest.hidden, generator)
         teacher = unit_rows(torch.from_numpy(rows.teacher).float())
-        schedule = contest.schedule._replace(seed=seed)
+        schedule = contest.schedule._replace(seed=start.seed)
         descend(student, take, teacher, new_loss, rate, schedule)
     return partial(embed, student, device=CPU, unit_norm=True)
 
 
 def _text_contest(n_hashes, kind, new_student, n_steps):
     """Glosses by a sum of embeddings of hashed pieces of words."""
-    case = _hashed_glosses(n_hashes)
-    return Contest(kind, case, new_student, Schedule(n_steps, 512, 0), _HIDDEN)
-
-
-def _hashed_glosses(n_hashes):
-    glosses = load_wordnet_glosses()
-    vectorizer = make_pipeline(
-        HashingVectorizer(
-            n_features=n_hashes,
-            analyzer="char_wb",
-            ngram_range=(3, 5),
-            alternate_sign=False,
-            norm=None,
-            dtype=np.float32,
-        ),
-        TfidfTransformer(sublinear_tf=True),
-    ).fit(glosses.text[:_GLOSSES_TO_FIT])
-    X = sp.csr_array(vectorizer.transform(glosses.text))
-    return _case(Rows(X, glosses.data, glosses.target), _GLOSSES_TO_FIT)
+    case = seen_glosses(kind, pieces_of_words(n_hashes))
+    return Contest(case, new_student, Schedule(n_steps, 512, 0), _HIDDEN)
 
 
 def _random(rows, _seed):
@@ -131,7 +126,7 @@ def _regressed(rows, seed):
 def _image_contest(n_channels):
     """Digits by a small convolutional network, which starts at random."""
     new_student = partial(_convolutional, n_channels)
-    return Contest("digits", _digits(), new_student, Schedule(600, 256, 0))
+    return Contest(_digits(), new_student, Schedule(600, 256, 0))
 
 
 def _convolutional(n_channels, _rows, _seed):
@@ -152,13 +147,12 @@ def _block(n_in, n_out):
 @cache
 def _digits():
     """Digits as images, with the features of a larger network that has learned their labels."""
-    images, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(images))
-    X = torch.from_numpy(images[order].reshape(-1, 1, 8, 8) / images.max()).float()
-    features = _image_teacher(X[:_DIGITS_TO_FIT], torch.from_numpy(labels[order[:_DIGITS_TO_FIT]]))
+    images, labels = shuffled_digits()
+    X = torch.from_numpy(images.reshape(-1, 1, 8, 8) / images.max())
+    features = _image_teacher(X[:DIGITS_TO_FIT], torch.from_numpy(labels[:DIGITS_TO_FIT]))
     with torch.no_grad():
-        rows = Rows(X.numpy(), features(X).numpy(), labels[order])
-    return _case(rows, _DIGITS_TO_FIT)
+        rows = Rows(X.numpy(), features(X).numpy(), labels)
+    return Case("digits", "cosine", *rows.cut(DIGITS_TO_FIT), compression=False)
 
 
 def _image_teacher(images, labels):
@@ -184,11 +178,6 @@ def _image_teacher(images, labels):
             functional.cross_entropy(network(images[batch]), labels[batch]).backward()
             optimizer.step()
     return features.eval()
-
-
-def _case(rows, n_fit):
-    parts = slice(n_fit), slice(n_fit, None)
-    return Case("", "cosine", *(rows.take(part) for part in parts), compression=False)
 
 
 CONTESTS = {

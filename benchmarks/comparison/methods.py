@@ -118,7 +118,7 @@ def _trained(new_loss, task):
     return train(start, partial(new_loss, task.metric), schedule).transform
 
 
-def _relation(loss, metric, _images, _teacher):
+def relation(loss, metric, _images, _teacher):
     """A loss of relations between the rows of a batch, of unit norm under cosine."""
     if metric != "cosine":
         return loss
@@ -173,12 +173,12 @@ METHODS = {
     "umap": Method("UMAP", LEARNED, _umap),
     "mse": _loss_method("MSE regression", partial(_regression, losses.squared_error)),
     "cosine": _loss_method("cosine regression", partial(_regression, losses.cosine_error)),
-    "rkd-distance": _loss_method("RKD distance", partial(_relation, losses.rkd_distance)),
-    "rkd-angle": _loss_method("RKD angle", partial(_relation, losses.rkd_angle)),
-    "pkt": _loss_method("PKT", partial(_relation, losses.pkt)),
-    "sp": _loss_method("SP", partial(_relation, losses.similarity_preserving)),
-    "softmax": _loss_method("softmax-similarity KL", partial(_relation, losses.softmax_similarity)),
-    "pairwise": _loss_method("pairwise similarity", partial(_relation, losses.pairwise_similarity)),
+    "rkd-distance": _loss_method("RKD distance", partial(relation, losses.rkd_distance)),
+    "rkd-angle": _loss_method("RKD angle", partial(relation, losses.rkd_angle)),
+    "pkt": _loss_method("PKT", partial(relation, losses.pkt)),
+    "sp": _loss_method("SP", partial(relation, losses.similarity_preserving)),
+    "softmax": _loss_method("softmax-similarity KL", partial(relation, losses.softmax_similarity)),
+    "pairwise": _loss_method("pairwise similarity", partial(relation, losses.pairwise_similarity)),
     "distiller": Method("CoherenceDistiller", OURS, _distiller),
     "distiller-near": Method(
         "CoherenceDistiller, rank_power=0", OURS, partial(_distiller, rank_power=0.0)

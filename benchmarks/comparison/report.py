@@ -35,19 +35,37 @@ class Panel(NamedTuple):
 
 
 def table(panel):
-    """Markdown: means over the seeds and, after ±, standard deviations; the best in bold."""
+    """All figures of the methods, and who is ahead of the default."""
     names = list(next(iter(panel.figures.values()))[0])
+    titles = {method: METHODS[method].title for method in panel.figures}
+    return "\n".join([markdown(panel, "method", names, titles), "", _verdict(panel)])
+
+
+def markdown(panel, heading, names, titles=None):
+    """Means over the seeds and, after ±, standard deviations; the best in bold.
+
+    Parameters
+    ----------
+    panel : Panel
+    heading : str
+        Of the first column.
+    names : sequence of str
+        Of the figures to show.
+    titles : dict, default=None
+        What to call the methods in place of their names.
+    """
     lines = [
         f"### {panel.title}",
         "",
-        "| method | " + " | ".join(names) + " |",
+        f"| {heading} | " + " | ".join(names) + " |",
         "|---|" + "---:|" * len(names),
     ]
     best = {name: _best(panel, name) for name in names}
     for method in panel.figures:
         cells = [_cell(panel, method, name, method == best[name]) for name in names]
-        lines.append(f"| {METHODS[method].title} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _verdict(panel)])
+        title = method if titles is None else titles[method]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def _best(panel, name):
