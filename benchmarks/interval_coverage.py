@@ -1,7 +1,7 @@
 """How often do intervals cover the truth, and tests reject what is true?
 
-    python benchmarks/coverage.py
-    python benchmarks/coverage.py --samples 100 --sizes 100 400
+    python benchmarks/interval_coverage.py
+    python benchmarks/interval_coverage.py --samples 100 --sizes 100 400
 
 For three populations, many samples of several sizes: the share of 95 % intervals that hold the
 population's coherence, and the share of paired tests at the 5 % level that reject two students
