@@ -36,6 +36,48 @@ def chunks(n_rows, size):
     return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
+class MappedRows:
+    """Rows of an array through a function, computed whenever they are asked for.
+
+    Parameters
+    ----------
+    array : ndarray, CSR or MappedRows of shape (n_rows, ...)
+    function : callable
+        From some rows to an ndarray of shape (n_rows, n_columns).
+    n_columns : int
+    """
+
+    def __init__(self, array, function, n_columns):
+        self.array = array
+        self.function = function
+        self.shape = (array.shape[0], n_columns)
+
+    def __getitem__(self, rows):
+        return self.function(self.array[rows])
+
+    def take(self, numbers):
+        """Only the rows of these numbers."""
+        return MappedRows(take_rows(self.array, numbers), self.function, self.shape[1])
+
+
+def blocks(array, size):
+    """Rows of an array, `size` at a time, and their slices.
+
+    A file that is mapped into memory is not kept there: the system is told, after each block,
+    that it is not needed again.
+    """
+    mapping = _shared_mapping(array)
+    for rows in chunks(array.shape[0], size):
+        yield rows, array[rows]
+        if mapping is not None:
+            mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def is_mapped(array):
+    """Whether the rows are in a file that is mapped into memory."""
+    return _shared_mapping(array) is not None
+
+
 def take_rows(array, numbers):
     """Rows of an array by their numbers, without keeping in memory what lies around them.
 
@@ -54,6 +96,8 @@ def take_rows(array, numbers):
 
 def _shared_mapping(array):
     """The mapped file that an array looks at, unless it has changes of its own to lose."""
+    while isinstance(array, MappedRows):
+        array = array.array
     while isinstance(array, np.ndarray):
         if getattr(array, "mode", "r") == "c":
             return None
@@ -75,8 +119,10 @@ class RowTaker:
     """
 
     def __init__(self, array, device, dropout=0.0, generator=None):
-        # Dense rows stay on the device; sparse ones are taken where SciPy indexes them.
-        if not sp.issparse(array):
+        # Dense rows stay on the device; sparse ones are taken where SciPy indexes them, and those
+        # of a file where it is mapped.
+        self.is_elsewhere = sp.issparse(array) or is_mapped(array)
+        if not self.is_elsewhere:
             array = as_tensor(array, device=device, dtype=input_dtype(array))
         self.array = array
         self.device = device
@@ -84,13 +130,24 @@ class RowTaker:
         self.generator = generator
 
     def __call__(self, rows):
-        if sp.issparse(self.array):
-            taken = self.array[rows.cpu().numpy()]
-            if self.dropout:
-                taken.data *= self._kept(taken.data.shape).numpy()
-            return as_tensor(taken, device=self.device, dtype=torch.float32)
-        taken = self.array.index_select(0, rows)
-        return taken * self._kept(taken.shape).to(self.device) if self.dropout else taken
+        if not self.is_elsewhere:
+            return self._hidden(self.array.index_select(0, rows))
+        taken = take_rows(self.array, rows.cpu().numpy())
+        if not sp.issparse(taken):
+            return self._hidden(as_tensor(taken, device=self.device, dtype=input_dtype(taken)))
+        if self.dropout:
+            taken.data *= self._kept(taken.data.shape).numpy()
+        return as_tensor(taken, device=self.device, dtype=torch.float32)
+
+    def all(self):
+        """Every row."""
+        if self.is_elsewhere:
+            return self(torch.arange(self.array.shape[0]))
+        return self._hidden(self.array)
+
+    def _hidden(self, rows):
+        """Rows without the entries that the dropout takes."""
+        return rows * self._kept(rows.shape).to(self.device) if self.dropout else rows
 
     def _kept(self, shape):
         return torch.rand(shape, generator=self.generator) >= self.dropout

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 
+from skperco._rows import blocks, is_mapped
 from skperco.sparse import check_sparse_metric
 
+_ROWS_PER_BLOCK = 2**13
 _SMALLEST_PEAK = 1e-15
 _LARGEST_PEAK = 1e15
 
@@ -119,15 +121,23 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, 
             embeddings,
             accept_sparse="csr" if accept_sparse else False,
             dtype=None if lazy else float_types(embeddings),
-            ensure_all_finite=not lazy,
+            ensure_all_finite=not (lazy or is_mapped(embeddings)),
             input_name=name,
             estimator=name,
         )
+    if is_mapped(embeddings) and not lazy:
+        check_finite_blocks(embeddings, name)
     if sp.issparse(embeddings):
         check_sparse_metric(metric, name)
     if isinstance(metric, str) and metric == "precomputed":
         _check_table(embeddings, name)
     return embeddings
+
+
+def check_finite_blocks(array, name):
+    """Raise a ValueError unless all entries are finite, without reading all of a file at once."""
+    for _, block in blocks(array, _ROWS_PER_BLOCK):
+        assert_all_finite(block, input_name=name)
 
 
 def _check_table(table, name):
@@ -145,12 +155,27 @@ def _check_table(table, name):
 
 def check_magnitude(array, name):
     """Raise a ValueError if squares of the entries would overflow or vanish in float32."""
-    entries = array.data if sp.issparse(array) else array
-    peak = max(entries.max(initial=0), -entries.min(initial=0))
+    peak = 0
+    for _, block in blocks(array, _ROWS_PER_BLOCK):
+        entries = block.data if sp.issparse(block) else block
+        peak = max(peak, entries.max(initial=0), -entries.min(initial=0))
     if peak and not _SMALLEST_PEAK <= peak <= _LARGEST_PEAK:
         raise ValueError(
             f"{name} must have its largest entry between {_SMALLEST_PEAK} and {_LARGEST_PEAK} in "
             f"magnitude, got {peak}: scale it, which leaves the order of dissimilarities as it is."
+        )
+
+
+def check_output(out, n_rows, n_columns):
+    """Raise unless `out` can take so many rows of floating numbers."""
+    if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
+        found = f"an array of {out.dtype}" if isinstance(out, np.ndarray) else f"{out!r}"
+        raise TypeError(f"out must be an ndarray of float32 or float64, got {found}.")
+    if out.shape != (n_rows, n_columns) or not out.flags.writeable:
+        state = "" if out.flags.writeable else " that is read-only"
+        raise ValueError(
+            f"out must be a writeable array of shape ({n_rows}, {n_columns}), got one of shape "
+            f"{out.shape}{state}."
         )
 
 

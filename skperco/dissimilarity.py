@@ -6,7 +6,6 @@ import torch
 from torch.autograd.function import once_differentiable
 
 _PAIRS_PER_CHUNK = 2**15
-_ORDERS = {"euclidean": 2, "manhattan": 1}
 
 
 def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
@@ -65,40 +64,6 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
             [_called(function, *pair) for pair in zip(anchors, references, strict=True)]
         )
     return _called(function, anchors, references)
-
-
-def listed_dissimilarity(rows, anchors, listed, *, metric="cosine"):
-    """Dissimilarities of some rows, the anchors, to others that each of them has listed.
-
-    Parameters
-    ----------
-    rows : torch.Tensor of shape (n_rows, n_features)
-    anchors : torch.Tensor of shape (n_anchors,), int64
-        Their numbers.
-    listed : torch.Tensor of shape (n_anchors, n_listed), int64
-        The numbers of those that each anchor has listed.
-    metric : str or callable
-        As in :func:`pairwise_dissimilarity`, but not "precomputed". A callable is called once
-        for every anchor.
-
-    Returns
-    -------
-    dissimilarities : torch.Tensor of shape (n_anchors, n_listed)
-        To the digits that a training step needs: squared distances are not repaired where they
-        cancel.
-    """
-    if metric == "correlation":
-        rows, metric = row_centered(rows), "cosine"
-    if metric == "cosine":
-        return listed_dissimilarity(_directions(rows), anchors, listed, metric="sqeuclidean") / 2
-    if metric == "sqeuclidean":
-        norms = rows.square().sum(1)
-        norms = norms[anchors][:, None] + norms[listed]
-        return norms - 2 * _ListedProducts.apply(rows, anchors, listed)
-    if callable(metric):
-        seen = pairwise_dissimilarity(rows[anchors][:, None], rows[listed], metric=metric)
-        return seen.squeeze(1)
-    return torch.linalg.vector_norm(rows[anchors][:, None] - rows[listed], _ORDERS[metric], dim=-1)
 
 
 def _called(function, anchors, references):
@@ -162,15 +127,42 @@ def to_references(references, metric):
     return lambda anchors: squared_distances(normalize(anchors)).sqrt_()
 
 
+def among(rows, metric):
+    """Prepare rows that see each other for being asked about some of them.
+
+    Parameters
+    ----------
+    rows : torch.Tensor of shape (n_rows, n_features)
+    metric : str or callable
+        Not "precomputed".
+
+    Returns
+    -------
+    look : callable
+        From numbers of anchors and of references to a new tensor of shape (n_anchors,
+        n_references). Each of its rows has the order of the dissimilarities, but for rounding
+        where squared distances cancel.
+    """
+    if callable(metric) or metric not in _NORMALIZATIONS:
+        return lambda anchors, references: pairwise_dissimilarity(
+            rows[anchors], rows[references], metric=metric
+        )
+    prepared = _SquaredDistances(_NORMALIZATIONS[metric](rows))
+    rows, half_norms = prepared.references, prepared.norms[0] / 2
+    return lambda anchors, references: torch.addmm(
+        half_norms[references],
+        rows.index_select(0, anchors),
+        rows.index_select(0, references).T,
+        alpha=-1,
+    )
+
+
 def unit_rows(rows):
     """Scale every row to unit norm; zero rows stay zero.
 
     Scaling by the largest entry first keeps squares from overflowing or vanishing.
     """
-    peaks = rows.detach().abs().amax(-1, keepdim=True)
-    rows = rows / torch.where(peaks > 0, peaks, 1)
-    norms = rows.norm(dim=-1, keepdim=True)
-    return rows / torch.where(norms > 0, norms, 1)
+    return _UnitRows.apply(rows)
 
 
 def row_centered(rows):
@@ -246,6 +238,28 @@ _NORMALIZATIONS = {
 }
 
 
+class _UnitRows(torch.autograd.Function):
+    """One pass over the gradient, where to go back through each quotient takes ten."""
+
+    @staticmethod
+    def forward(ctx, rows):
+        peaks = rows.abs().amax(-1, keepdim=True)
+        peaks.masked_fill_(peaks == 0, 1)
+        unit = rows / peaks
+        norms = torch.linalg.vector_norm(unit, dim=-1, keepdim=True)
+        norms.masked_fill_(norms == 0, 1)
+        unit /= norms
+        ctx.save_for_backward(unit, peaks * norms)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        unit, norms = ctx.saved_tensors
+        along = (grad * unit).sum(-1, keepdim=True)
+        return torch.addcmul(grad, unit, along, value=-1).div_(norms)
+
+
 class _SquaredDistances:
     """|a|^2 + |b|^2 - 2 a.b, with the pairs that lose digits computed from a - b."""
 
@@ -285,33 +299,6 @@ class _SquaredEuclidean(torch.autograd.Function):
         grad_anchors = grad.sum(-1)[..., None] * anchors - grad @ references
         grad_references = grad.sum(-2)[..., None] * references - grad.mT @ anchors
         return 2 * grad_anchors, 2 * grad_references
-
-
-class _ListedProducts(torch.autograd.Function):
-    """Inner products of rows with those that they have listed.
-
-    The gradient is summed up row by row of the many that are listed, which costs a fraction of
-    what it takes to go back through a copy of them.
-    """
-
-    @staticmethod
-    def forward(ctx, rows, anchors, listed):
-        ctx.save_for_backward(rows, anchors, listed)
-        return (_listed(rows, listed) @ rows.index_select(0, anchors)[:, :, None]).squeeze(-1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        rows, anchors, listed = ctx.saved_tensors
-        of_listed = grad[:, :, None] * rows.index_select(0, anchors)[:, None]
-        of_anchors = (grad[:, None] @ _listed(rows, listed)).squeeze(1)
-        summed = torch.zeros_like(rows).index_add_(0, listed.flatten(), of_listed.flatten(0, 1))
-        return summed.index_add_(0, anchors, of_anchors), None, None
-
-
-def _listed(rows, listed):
-    """Copies of the rows that are listed; on the CPU faster than by their numbers as an index."""
-    return rows.index_select(0, listed.flatten()).unflatten(0, listed.shape)
 
 
 def _few_bits(values):

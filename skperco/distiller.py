@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from typing import ClassVar
 
 import torch
 from numpy.random import RandomState
@@ -15,11 +16,15 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skperco._rows import is_mapped
 from skperco._validation import (
     as_array,
+    check_finite_blocks,
     check_layer_sizes,
+    check_output,
     device_of,
     float_types,
     given_teacher,
@@ -30,6 +35,7 @@ from skperco.dissimilarity import check_metric
 from skperco.fitting import Fit, Plan
 from skperco.metrics import perception_coherence_score
 from skperco.modules import check_module, new_module
+from skperco.pools import Pool
 from skperco.progress import Progress
 from skperco.samples import check_samples
 from skperco.streams import Stream
@@ -98,7 +104,11 @@ class CoherenceDistiller(
         such rows it keeps the closed form. If False, there is one fit, and the student goes all
         the way, whatever that does to rows it has not seen.
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, up to 1,000 rows.
+        Share of the rows that the steps see to hold out, up to 1,000 rows.
+    max_samples : int, default=16384
+        Number of rows, drawn at random, that the steps see: anchors, references and neighbours
+        are among them. The closed form is that of all rows, which are read a few at a time.
+        This bounds the memory of a fit, and its time, however many rows there are.
     warm_start : bool, default=False
         Whether `fit` starts from the student of the last fit in place of the closed form.
     random_state : int, RandomState instance or None, default=None
@@ -177,6 +187,9 @@ class CoherenceDistiller(
     True
     """
 
+    # Where to write is not for pipelines to pass on.
+    __metadata_request__transform: ClassVar[dict] = {"out": UNUSED}
+
     _parameter_constraints: dict = {
         "n_components": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "student": [StrOptions({"linear", "mlp"}), torch.nn.Module, callable],
@@ -191,6 +204,7 @@ class CoherenceDistiller(
         "max_iter": [Interval(numbers.Integral, 0, None, closed="left")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "max_samples": [Interval(numbers.Integral, 2, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "device": [str, torch.device],
@@ -213,6 +227,7 @@ class CoherenceDistiller(
         max_iter=150,
         early_stopping=True,
         validation_fraction=0.1,
+        max_samples=16384,
         warm_start=False,
         random_state=None,
         device="auto",
@@ -231,6 +246,7 @@ class CoherenceDistiller(
         self.max_iter = max_iter
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.max_samples = max_samples
         self.warm_start = warm_start
         self.random_state = random_state
         self.device = device
@@ -278,7 +294,7 @@ class CoherenceDistiller(
     def partial_fit(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Learn from one more batch of a stream that does not fit in memory.
 
-        The distiller keeps up to 16,384 rows, of all batches so far each row with the same
+        The distiller keeps up to `max_samples` rows, of all batches so far each row with the same
         probability, and is fitted to them again whenever the stream has grown by a tenth:
         a stream of no more rows teaches what :meth:`fit` would. After a `fit`, the student
         learns on from where that has led.
@@ -311,8 +327,11 @@ class CoherenceDistiller(
         )
         if batch.teacher_metric == "precomputed":
             raise ValueError("teacher_metric='precomputed' has no table of all batches: use fit.")
+        batch = batch.take(batch.rows)
         if stream is None:
-            stream = Stream.begun_by(batch, self.random_state, self.student_ if learned else None)
+            stream = Stream.begun_by(
+                batch, self.max_samples, self.random_state, self.student_ if learned else None
+            )
         else:
             stream = stream.followed_by(batch)
         if stream.has_news:
@@ -329,25 +348,28 @@ class CoherenceDistiller(
         # First of all, so that what a module starts from does not depend on the rows.
         module_seed = None if isinstance(self.student, str) else random_state.randint(2**31)
         samples = samples.with_targets(random_state)
-        fitted, held_out = self._split(samples, random_state)
+        numbers = random_state.permutation(samples.rows)[: self.max_samples]
+        pool = Pool(samples.take(numbers), device)
+        n_held_out = self._count_held_out(pool.n_rows)
+        fitted = samples.without(numbers[:n_held_out])
         context = self._init_callback_context(max_subtasks=_MOST_STUDENTS)
         progress = Progress(self, context, samples)
         plan = self._plan(fitted, start, device, progress.watch, module_seed)
         trial_seed, seed = random_state.randint(2**31, size=2)
-        decision = self._decide(fitted, held_out, plan, trial_seed)
+        decision = self._decide(fitted, *pool.split(n_held_out), plan, trial_seed)
         self._report(decision, progress)
-        student = self._last_student(samples, decision, seed).cpu()
+        student = self._last_student(samples, pool, decision, seed).cpu()
         self.n_components_ = plan.n_components
         progress.end({"student_": student})
         return student
 
-    def _last_student(self, samples, decision, seed):
+    def _last_student(self, samples, pool, decision, seed):
         """The student of all samples; or that of the trial, if the user has had enough."""
         self.loss_curve_, self.n_iter_ = [], 1
         if decision.interrupted:
             return _best_so_far(decision.student)
         try:
-            fit = Fit(samples, decision.plan, RandomState(seed), alpha=decision.alpha)
+            fit = Fit(samples, pool, decision.plan, RandomState(seed), alpha=decision.alpha)
         except KeyboardInterrupt:
             return _best_so_far(decision.student)
         if self.fraction_ > 0:
@@ -385,16 +407,17 @@ class CoherenceDistiller(
         options |= {"accept_sparse": "csr", "dtype": float_types(X)}
         if not isinstance(self.student, str):
             options |= {"allow_nd": True, "dtype": numeric_types(X)}
+        # All of a file at once would fill the memory.
+        options |= {"ensure_all_finite": not is_mapped(X)}
         with naming("X"):
-            return validate_data(self, X, **options)
+            X = validate_data(self, X, **options)
+        if is_mapped(X) and X.dtype.kind == "f":
+            check_finite_blocks(X, "X")
+        return X
 
-    def _split(self, samples, random_state):
-        """Samples to fit and samples to hold out."""
-        rows = random_state.permutation(samples.n_rows)
-        n_held_out = min(int(self.validation_fraction * len(rows)), _MOST_HELD_OUT)
-        if not self.early_stopping or n_held_out < _LEAST_HELD_OUT:
-            n_held_out = 0
-        return samples.take(rows[n_held_out:]), samples.take(rows[:n_held_out])
+    def _count_held_out(self, n_rows):
+        n_held_out = min(int(self.validation_fraction * n_rows), _MOST_HELD_OUT)
+        return n_held_out if self.early_stopping and n_held_out >= _LEAST_HELD_OUT else 0
 
     def _plan(self, fitted, start, device, watch, module_seed):
         settings = Settings(
@@ -423,11 +446,11 @@ class CoherenceDistiller(
             start=start,
         )
 
-    def _decide(self, fitted, held_out, plan, seed):
+    def _decide(self, fitted, pool, held_out, plan, seed):
         """A Decision, and what users may know of it."""
         decision = Decision(plan)
         if held_out.n_rows and (self.max_iter > 0 or fitted.teacher is not None):
-            decision = decide(fitted, held_out, plan, seed)
+            decision = decide(fitted, pool, held_out, plan, seed)
         self.fraction_ = decision.fraction if self.early_stopping or self.max_iter == 0 else 1.0
         self.validation_scores_ = self.validation_fractions_ = None
         if decision.judgements:
@@ -436,7 +459,7 @@ class CoherenceDistiller(
         return decision
 
     def _count_components(self, fitted):
-        n_rows, n_features = fitted.X.shape
+        n_rows, n_features = fitted.n_rows, fitted.X.shape[1]
         limits = {f"{n_rows} rows": n_rows, f"{n_features} features": n_features}
         if fitted.targets is not None:
             n_targets = fitted.targets.shape[1]
@@ -483,12 +506,15 @@ class CoherenceDistiller(
                 last.recall,
             )
 
-    def transform(self, X):
+    def transform(self, X, *, out=None):
         """Embed X as the student does.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        out : ndarray of shape (n_samples, `n_components_`), float32 or float64, default=None
+            Where to write the embeddings, which are returned: a memmap, for those that do not
+            fit in memory.
 
         Returns
         -------
@@ -498,13 +524,19 @@ class CoherenceDistiller(
             have unit norm, except zero ones.
         """
         check_is_fitted(self, "student_")
+        rows = self._check_rows(X, reset=False)
+        if out is not None:
+            check_output(out, rows.shape[0], self.n_components_)
         images = embed(
             self.student_,
-            self._check_rows(X, reset=False),
+            rows,
             device=device_of(X, self.device),
             unit_norm=self.metric == "cosine",
+            out=out,
         )
-        return torch.from_numpy(images).to(X.device) if isinstance(X, torch.Tensor) else images
+        if out is None and isinstance(X, torch.Tensor):
+            return torch.from_numpy(images).to(X.device)
+        return images
 
     def score(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Perception coherence of the student's embedding of X with the teacher's.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from skperco._rows import RowTaker
+from skperco._rows import MappedRows, RowTaker
 from skperco.linear_maps import leading_directions, root_mean_square_norm
 from skperco.modules import check_finite, own_randomness, regress
 from skperco.starts import ANGULAR_METRICS, Transfer, compression_start
@@ -15,9 +15,6 @@ from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed
 from skperco.teacher import Teacher
 from skperco.training import Refinement, Settings
 
-# The refinement sees at most so many rows, however many there are: more teach a student of
-# this size little, and finding the nearest of each row costs the square of their number.
-_REFINED_ROWS = 2**14
 _LEAST_ROWS = 3
 # Against overfitting, a step of a transfer hides a share of the features, and is shorter; and
 # the order of all, which few features tell, weighs more.
@@ -60,6 +57,9 @@ class Fit:
     Parameters
     ----------
     samples : Samples
+        For the closed form.
+    pool : Pool
+        For the steps: as many of them as these may see.
     plan : Plan
     random_state : RandomState
     alpha : float, default=None
@@ -78,8 +78,9 @@ class Fit:
         Whether the user has cut the refinement short.
     """
 
-    def __init__(self, samples, plan, random_state, *, alpha=None, worth=None):
+    def __init__(self, samples, pool, plan, random_state, *, alpha=None, worth=None):
         self.samples = samples
+        self.pool = pool
         self.plan = plan
         self.random_state = random_state
         self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
@@ -104,12 +105,11 @@ class Fit:
 
         Interrupted by the user, it is as far as the steps have led until then.
         """
-        n_rows = min(self.samples.n_rows, _REFINED_ROWS)
-        if self.plan.settings.max_iter == 0 or n_rows < _LEAST_ROWS:
+        if self.plan.settings.max_iter == 0 or self.pool.n_rows < _LEAST_ROWS:
             return
         try:
             with self._randomness():
-                self._refine(n_rows)
+                self._refine(self.pool.samples)
         except KeyboardInterrupt:
             self.interrupted = True
         if self.losses:
@@ -129,12 +129,10 @@ class Fit:
         check_finite(torch.from_numpy(images))
         return images
 
-    def _refine(self, n_rows):
-        seen = self.samples.take(self.random_state.permutation(self.samples.n_rows)[:n_rows])
+    def _refine(self, seen):
         dropout = _TRANSFER_DROPOUT if self.transfers and self.has_closed_form else 0.0
         take = RowTaker(seen.X, self.plan.device, dropout, self.generator)
-        teacher = Teacher(seen.representation, seen.teacher_metric, self.plan.device)
-        self.refinement = self._refinement(self.student, take, teacher, seen)
+        self.refinement = self._refinement(self.student, take, self.pool.teacher, seen)
         if self.transfer is not None:
             self.student.set_linear(self._refined_directions(seen))
         for loss in self.plan.watch(self.refinement.run(), self._attributes_so_far):
@@ -166,15 +164,20 @@ class Fit:
     def _regressed(self, module):
         """A module after regression onto the leading directions of the teacher."""
         samples, settings = self.samples, self.plan.settings
-        targets = torch.from_numpy(self._leading_targets()).float()
-        targets = torch.nn.functional.pad(targets, (0, self.plan.n_components - targets.shape[1]))
+        targets = self._leading_targets()
         # Only order counts; and steps towards targets of a usual size are of a usual size.
-        targets /= root_mean_square_norm(targets.numpy(), samples.weight)
+        scale = root_mean_square_norm(targets, samples.weight)
+        missing = (0, self.plan.n_components - targets.shape[1])
+
+        def take_targets(rows):
+            taken = torch.from_numpy(targets[rows.numpy()] / scale).float()
+            return torch.nn.functional.pad(taken, missing).to(self.plan.device)
+
         with self._randomness():
             loss = regress(
                 module,
                 RowTaker(samples.X, self.plan.device),
-                targets.to(self.plan.device),
+                take_targets,
                 torch.from_numpy(samples.weight),
                 angular=settings.metric in ANGULAR_METRICS,
                 max_iter=settings.max_iter,
@@ -187,20 +190,23 @@ class Fit:
         samples, metric = self.samples, self.plan.settings.metric
         if not self.transfers:
             n_components = min(self.plan.n_components, *samples.X.shape)
-            return compression_start(
+            start = compression_start(
                 samples.X,
                 n_components,
                 metric=metric,
                 sample_weight=samples.weight,
                 random_state=self.random_state,
-            )(samples.X)
-        return leading_directions(
+            )
+            return MappedRows(samples.X, start, n_components)
+        n_components = min(self.plan.n_components, *samples.targets.shape)
+        directions = leading_directions(
             samples.targets,
-            min(self.plan.n_components, *samples.targets.shape),
+            n_components,
             center=metric not in ANGULAR_METRICS,
             sample_weight=samples.weight,
             random_state=self.random_state,
-        )(samples.targets)
+        )
+        return MappedRows(samples.targets, directions, n_components)
 
     def _randomness(self):
         """Modules of the user's own draw from global generators, which must not show it."""
@@ -236,7 +242,7 @@ class Fit:
         are learned from predictions by regressions that have not seen the row.
         """
         predictions, teacher, metric = self.transfer.cross_predictions(
-            seen.X, seen.targets, seen.weight
+            seen.X, seen.targets[:], seen.weight
         )
         directions = LinearStudent(*_tensors(self.transfer.directions)).to(self.plan.device)
         take = RowTaker(predictions, self.plan.device)

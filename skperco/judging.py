@@ -103,8 +103,10 @@ class Judge:
         self.table = without_diagonal(table)
         self.metric = metric
         self.sample_weight = sample_weight
-        weights = torch.from_numpy(sample_weight)
-        self.reference_weight = without_diagonal(weights.expand(table.shape))
+        self.reference_weight = None
+        if (sample_weight != sample_weight[0]).any():
+            weights = torch.from_numpy(sample_weight)
+            self.reference_weight = without_diagonal(weights.expand(table.shape))
         self.n_neighbors = min(n_neighbors, len(table) - 1)
         self.neighbors = neighbor_shares(self.table, self.n_neighbors)
 

@@ -8,12 +8,12 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.utils.extmath import svd_flip
 
-from skperco._rows import chunks
+from skperco._rows import MappedRows, blocks
 from skperco.sparse import sparse_squared_norms
 
 # Up to so many columns their (columns x columns) moments are cheaper than iterations.
 MOMENT_COLUMNS = 2048
-_ROWS_PER_CHUNK = 2**13
+_ROWS_PER_BLOCK = 2**13
 
 
 class LinearMap(NamedTuple):
@@ -32,7 +32,7 @@ def leading_directions(X, n_components, *, center, sample_weight, random_state):
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_samples, n_features)
+    X : ndarray, CSR or MappedRows of shape (n_samples, n_features)
     n_components : int
         At most min(n_samples, n_features).
     center : bool
@@ -47,7 +47,7 @@ def leading_directions(X, n_components, *, center, sample_weight, random_state):
     start : LinearMap
     """
     n_features = X.shape[1]
-    mean = sample_weight @ X / sample_weight.sum() if center else np.zeros(n_features)
+    mean = weighted_sum(X, sample_weight) / sample_weight.sum() if center else np.zeros(n_features)
     if n_features <= MOMENT_COLUMNS or n_components == min(X.shape):
         directions = _moment_directions(X, mean, n_components, sample_weight)
     else:
@@ -65,6 +65,7 @@ def _moment_directions(X, mean, n_components, sample_weight):
 
 
 def _iterated_directions(X, mean, n_components, sample_weight, random_state):
+    X = X[:] if isinstance(X, MappedRows) else X
     root = np.sqrt(sample_weight)
     operator = LinearOperator(
         X.shape,
@@ -87,14 +88,32 @@ def squared_norms(X):
     """Squared norms of the rows, float64 of shape (n_samples,)."""
     if sp.issparse(X):
         return sparse_squared_norms(X)
-    return np.einsum("ij,ij->i", X, X, dtype=np.float64)
+    norms = np.empty(X.shape[0])
+    for rows, block in blocks(X, _ROWS_PER_BLOCK):
+        np.einsum("ij,ij->i", block, block, dtype=np.float64, out=norms[rows])
+    return norms
+
+
+def weighted_sum(X, sample_weight):
+    """Weighted sum of the rows, float64 of shape (n_features,)."""
+    return sum(sample_weight[rows] @ block for rows, block in blocks(X, _ROWS_PER_BLOCK))
 
 
 def moments(X, sample_weight):
     """X.T X, weighted, in double precision but without a double copy of X."""
     total = np.zeros((X.shape[1], X.shape[1]))
-    for rows in chunks(X.shape[0], _ROWS_PER_CHUNK):
-        doubled = X[rows].astype(np.float64)
+    for rows, block in blocks(X, _ROWS_PER_BLOCK):
+        doubled = block.astype(np.float64)
         product = doubled.T @ (sp.diags_array(sample_weight[rows]) @ doubled)
         total += product.toarray() if sp.issparse(product) else product
+    return total
+
+
+def cross_moments(X, Y, sample_weight):
+    """X.T Y, weighted, in double precision; Y is dense."""
+    total = np.zeros((X.shape[1], Y.shape[1]))
+    for (rows, block), (_, others) in zip(
+        blocks(X, _ROWS_PER_BLOCK), blocks(Y, _ROWS_PER_BLOCK), strict=True
+    ):
+        total += block.T @ (sample_weight[rows, None] * others)
     return total

@@ -117,7 +117,7 @@ def check_finite(values, name="student"):
         )
 
 
-def regress(module, take, targets, sample_weight, *, angular, max_iter, generator):
+def regress(module, take, take_targets, sample_weight, *, angular, max_iter, generator):
     """Start a module by gradient steps towards given images of the rows.
 
     Parameters
@@ -126,7 +126,8 @@ def regress(module, take, targets, sample_weight, *, angular, max_iter, generato
         Changed in place.
     take : callable
         Numbers of rows, an int64 tensor, to the module's input of those rows.
-    targets : torch.Tensor of shape (n_rows, n_components)
+    take_targets : callable
+        Numbers of rows, on the CPU, to the images that they should have.
     sample_weight : torch.Tensor of shape (n_rows,)
         How often a row is drawn, in proportion.
     angular : bool
@@ -142,18 +143,18 @@ def regress(module, take, targets, sample_weight, *, angular, max_iter, generato
         The last one.
     """
     normalize = unit_rows if angular else torch.nn.Identity()
-    targets = normalize(targets)
     n_steps = _STEPS_PER_STEP * max_iter
     learned = [one for one in module.parameters() if one.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps))
     module.train()
-    loss = targets.new_zeros(())
+    loss = torch.zeros(())
     for _ in range(n_steps):
         rows = torch.multinomial(sample_weight, _BATCH_SIZE, replacement=True, generator=generator)
-        rows = rows.to(targets.device)
+        targets = normalize(take_targets(rows))
         optimizer.zero_grad()
-        loss = (normalize(module(take(rows))) - targets[rows]).square().sum(1).mean()
+        images = normalize(module(take(rows.to(targets.device))))
+        loss = (images - targets).square().sum(1).mean()
         loss.backward()
         optimizer.step()
         schedule.step()

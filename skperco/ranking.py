@@ -136,6 +136,9 @@ def tie_bounds(ordered, *, rtol=0.0):
     """
     begins = torch.nn.functional.pad(run_starts(ordered, rtol=rtol), (1, 0), value=True)
     positions = torch.arange(ordered.shape[1], device=ordered.device)
+    if ordered.device.type == "cpu" and begins.all():
+        start = positions.expand(begins.shape)
+        return start, start + 1
     start = torch.where(begins, positions, 0).cummax(1).values
     lengths = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))
     return start, start + lengths.gather(1, start)
@@ -232,18 +235,18 @@ class _SoftPercentileRank(torch.autograd.Function):
         slope = torch.where(sigma > 0, 0.5 / sigma, 0).double()
         # A product rounded to single precision would not cancel within narrow windows.
         if weights is None:
-            below, inside, total = start, (stop - start).double(), ordered.shape[1]
+            middle, inside, total = (start + stop) / 2, (stop - start).double(), ordered.shape[1]
         else:
             weights = weights.double()
             mass = _prefix_sums(weights)
             below, inside = mass.gather(1, start), _window_sums(mass, start, stop)
-            total = mass[:, -1:]
+            middle, total = below + inside / 2, mass[:, -1:]
         ctx.save_for_backward(order, start, stop, weights, inside, slope / total)
         if straight_through:
             return _restored(_middle_ranks(ordered, weights), order, dissimilarities)
         moments = centered if weights is None else weights * centered
         moment = _window_sums(_prefix_sums(moments), start, stop)
-        ranks = (below + inside / 2 + slope * (inside * centered - moment)) / total
+        ranks = (inside * centered).sub_(moment).mul_(slope).add_(middle).div_(total)
         return _restored(ranks, order, dissimilarities)
 
     @staticmethod
@@ -273,28 +276,35 @@ def _restored(arranged, order, like):
 
 
 def _windows(ordered, sigma):
-    """Bounds of the runs |d_j - d_k| <= sigma, each entry inside the windows it holds inside."""
+    """Bounds of the runs |d_j - d_k| <= sigma, each entry inside the windows it holds inside.
+
+    Windows agree with each other in spite of rounding, since one comparison gives both ends:
+    entry k reaches back to j exactly when start[k] <= j, and when k < stop[j].
+    """
+    asked = ordered - sigma
+    if ordered.device.type == "cpu":
+        return _merged_bounds(asked, ordered)
     # What is not a number has no place; the last one lets it through, for others to find.
-    start = _places(ordered - sigma, ordered).clamp_(max=ordered.shape[1] - 1)
-    # Entry k reaches back to j exactly when start[k] <= j: counting those gives the other end
-    # without a second search, and windows that agree with each other in spite of rounding.
+    start = torch.searchsorted(ordered, asked).clamp_(max=ordered.shape[1] - 1)
     reaching = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))
     return start, reaching.cumsum(1)
 
 
-def _places(asked, ordered):
-    """How many entries of a sorted row are below each entry of another, but for the last bit."""
-    if ordered.device.type != "cpu":
-        return torch.searchsorted(ordered, asked)
-    # Both are sorted together, with a last bit that tells them apart: faster than to search.
-    n = ordered.shape[1]
+def _merged_bounds(asked, ordered):
+    """The bounds by a sort of both together, with a last bit that tells them apart.
+
+    That is faster than to search, and the last bit of the numbers is not missed.
+    """
+    n_rows, n = ordered.shape
     keys = _as_integers(torch.cat([asked, ordered], dim=1)).bitwise_and_(-2)
     keys[:, n:] += 1
     keys.numpy().sort(axis=-1)
-    places = np.flatnonzero(keys.bitwise_and_(1).numpy() == 0).reshape(-1, n)
-    places -= np.arange(n)
-    places -= 2 * n * np.arange(len(places))[:, None]
-    return torch.from_numpy(places)
+    is_ordered = keys.bitwise_and_(1).numpy().astype(bool)
+    before = np.arange(n) + 2 * n * np.arange(n_rows)[:, None]
+    start = np.flatnonzero(~is_ordered).reshape(n_rows, n) - before
+    stop = np.flatnonzero(is_ordered).reshape(n_rows, n) - before
+    # What is not a number has no place; the last one lets it through, for others to find.
+    return torch.from_numpy(start).clamp_(max=n - 1), torch.from_numpy(stop)
 
 
 def _prefix_sums(values):

@@ -5,8 +5,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigh
 
-from skperco._rows import chunks
-from skperco.linear_maps import MOMENT_COLUMNS, LinearMap, moments, root_mean_square_norm
+from skperco._rows import MappedRows, chunks
+from skperco.linear_maps import (
+    MOMENT_COLUMNS,
+    LinearMap,
+    cross_moments,
+    moments,
+    root_mean_square_norm,
+    weighted_sum,
+)
 
 _CG_TOLERANCE = 1e-2
 _CG_STEPS = 100
@@ -31,16 +38,17 @@ class Ridge:
 
     def __init__(self, X, *, intercept, sample_weight):
         self._scale = root_mean_square_norm(X, sample_weight)
-        self._design = _Design(X, intercept * self._scale, sample_weight / sample_weight.mean())
-        few = X.shape[1] <= MOMENT_COLUMNS
-        self._solver = (_MomentSolver if few else _GradientSolver)(self._design)
+        self._design = _Design(X, intercept * self._scale, _of_mean_one(sample_weight))
+        self._has_few_columns = X.shape[1] <= MOMENT_COLUMNS
+        solver = _MomentSolver if self._has_few_columns else _GradientSolver
+        self._solver = solver(self._design)
 
     def path(self, targets, alphas):
         """Regressions of all strengths.
 
         Parameters
         ----------
-        targets : ndarray of shape (n_samples, n_outputs)
+        targets : ndarray or MappedRows of shape (n_samples, n_outputs)
         alphas : sequence of float
             Strengths, in units of the mean squared norm of the rows, strongest first.
 
@@ -58,20 +66,30 @@ class Ridge:
         return next(self.path(targets, [alpha]))
 
     def predict(self, X, targets, alpha):
-        """What the regression says of the rows of X, without ever holding all of it.
+        """What the regression says of the rows of X.
 
         Parameters
         ----------
         X : ndarray or CSR of shape (n_rows, n_features)
-        targets : ndarray of shape (n_samples, n_outputs)
+        targets : ndarray or MappedRows of shape (n_samples, n_outputs)
         alpha : float
 
         Returns
         -------
-        predictions : ndarray of shape (n_rows, n_outputs)
+        predictions : ndarray or MappedRows of shape (n_rows, n_outputs)
+            Whichever is the smaller: of few columns the regression is held, and of many what it
+            says.
         """
+        if self._has_few_columns:
+            return MappedRows(X, self.fit(targets, alpha), targets.shape[1])
+        targets = targets[:]
         pieces = chunks(targets.shape[1], _outputs_at_once(self._design))
         return np.hstack([self.fit(targets[:, outputs], alpha)(X) for outputs in pieces])
+
+
+def _of_mean_one(sample_weight):
+    """Weights whose mean is 1, but for those that are zero."""
+    return sample_weight * (np.count_nonzero(sample_weight) / sample_weight.sum())
 
 
 class _Design(NamedTuple):
@@ -102,7 +120,7 @@ class _MomentSolver:
 
     def __init__(self, design):
         self.design = design
-        sums = design.sample_weight @ design.X
+        sums = weighted_sum(design.X, design.sample_weight)
         corner = design.constant * sums[:, None]
         total = design.constant**2 * design.sample_weight.sum()
         squares = moments(design.X, design.sample_weight)
@@ -111,7 +129,10 @@ class _MomentSolver:
 
     def __call__(self, targets):
         """From strengths to coefficients of shape (n_features + 1, n_outputs)."""
-        rotated = self.vectors.T @ self.design.backward(targets.astype(np.float64))
+        design = self.design
+        right = cross_moments(design.X, targets, design.sample_weight)
+        constant = design.constant * weighted_sum(targets, design.sample_weight)
+        rotated = self.vectors.T @ np.vstack([right, constant])
         return lambda alpha: self.vectors @ (rotated / (self.values + alpha))
 
 
@@ -123,7 +144,7 @@ class _GradientSolver:
 
     def __call__(self, targets):
         """From strengths to coefficients of shape (n_features + 1, n_outputs)."""
-        targets = targets.astype(self.design.X.dtype)
+        targets = targets[:].astype(self.design.X.dtype)
         solution = np.zeros((self.design.n_columns, targets.shape[1]), dtype=targets.dtype)
 
         def solve(alpha):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from skperco._rows import MappedRows, is_mapped, take_rows
 from skperco._validation import (
     check_embeddings,
     check_magnitude,
@@ -17,18 +18,26 @@ from skperco.starts import ANGULAR_METRICS, teacher_coordinates
 
 
 class Samples(NamedTuple):
-    """Rows to learn from, their weights, and what the teacher makes of them."""
+    """Rows to learn from, their weights, and what the teacher makes of them.
+
+    A row of weight zero is none of them. It may stay where it is, for there may be many others.
+    """
 
     X: np.ndarray
     weight: np.ndarray
     teacher: np.ndarray | None
     teacher_metric: str | Callable
-    targets: np.ndarray | None = None
+    targets: np.ndarray | MappedRows | None = None
 
     @property
     def n_rows(self):
         """Number of samples."""
-        return len(self.weight)
+        return np.count_nonzero(self.weight)
+
+    @property
+    def rows(self):
+        """Numbers of the samples among the rows."""
+        return np.flatnonzero(self.weight)
 
     @property
     def representation(self):
@@ -39,26 +48,38 @@ class Samples(NamedTuple):
         """With the coordinates that a regression onto the teacher aims at, if there is one."""
         if self.teacher is None:
             return self
-        targets = teacher_coordinates(self.teacher, self.teacher_metric, random_state)
+        targets = teacher_coordinates(self.teacher, self.teacher_metric, self.weight, random_state)
         return self._replace(targets=targets)
 
     def take(self, rows):
-        """Some of the samples, by their numbers."""
-        precomputed = self.teacher_metric == "precomputed"
+        """Some of the rows, by their numbers."""
         return self._replace(
-            X=self.X[rows],
+            X=take_rows(self.X, rows),
             weight=self.weight[rows],
-            teacher=_taken(self.teacher, np.ix_(rows, rows) if precomputed else rows),
+            teacher=self._teacher_of(rows),
             targets=_taken(self.targets, rows),
         )
 
+    def without(self, rows):
+        """The samples but for those of these numbers."""
+        weight = self.weight.copy()
+        weight[rows] = 0
+        return self._replace(weight=weight)
+
+    def _teacher_of(self, rows):
+        if self.teacher is None or self.teacher_metric != "precomputed":
+            return _taken(self.teacher, rows)
+        return self.teacher[np.ix_(rows, rows)]
+
 
 def _taken(array, rows):
-    return None if array is None else array[rows]
+    if isinstance(array, MappedRows):
+        return array.take(rows)
+    return None if array is None else take_rows(array, rows)
 
 
 def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
-    """Samples of positive weight, checked.
+    """Samples, checked.
 
     Parameters
     ----------
@@ -88,7 +109,9 @@ def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
     else:
         teacher = _checked_teacher(teacher, teacher_metric, X)
     samples = Samples(X, weight, teacher, teacher_metric)
-    return samples if weight.all() else samples.take(np.flatnonzero(weight))
+    if weight.all() or is_mapped(X) or is_mapped(teacher):
+        return samples
+    return samples.take(samples.rows)
 
 
 def _check_own_teacher(X, metric):

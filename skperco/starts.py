@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.linalg import eigh
 
+from skperco._rows import MappedRows
 from skperco.dissimilarity import METRICS
-from skperco.linear_maps import LinearMap, leading_directions, squared_norms
+from skperco.linear_maps import LinearMap, leading_directions, squared_norms, weighted_sum
 from skperco.ridge import Ridge
 from skperco.teacher import dissimilarity_table
 
@@ -22,8 +23,9 @@ _FOLDS = 3
 # How much the true targets weigh beside their predictions when directions are refined.
 _TARGETS_BESIDE_PREDICTIONS = 0.7
 _SCALING_DIMENSIONS = 256
-_ROWS_PER_CHUNK = 2**13
 _LANDMARKS = 1000
+# Coordinates by landmarks are dear, and kept where they are of so many rows or fewer.
+_ROWS_KEPT = 2**16
 
 
 def compression_start(X, n_components, *, metric, sample_weight, random_state):
@@ -59,7 +61,7 @@ class Transfer:
     Parameters
     ----------
     X : ndarray or CSR of shape (n_samples, n_features)
-    targets : ndarray of shape (n_samples, n_targets)
+    targets : ndarray or MappedRows of shape (n_samples, n_targets)
         As from :func:`teacher_coordinates`.
     n_components : int
         At most min(n_samples, n_features, n_targets).
@@ -113,8 +115,8 @@ class Transfer:
         The regression of what they make of the targets themselves is the same map, but for
         their bias, and has fewer outputs.
         """
-        projected = self.targets @ directions.weight.T
-        weight, bias = self.ridge.fit(projected, self.alpha)
+        project = LinearMap(directions.weight, 0)
+        weight, bias = self.ridge.fit(_through(self.targets, project), self.alpha)
         return LinearMap(weight, bias + directions.bias)
 
     def cross_predictions(self, X, targets, sample_weight):
@@ -135,7 +137,7 @@ class Transfer:
         for fold in np.array_split(self.random_state.permutation(n_rows), _FOLDS):
             others = np.setdiff1d(np.arange(n_rows), fold)
             seen = self._ridge(X[others], sample_weight[others])
-            predictions[fold] = seen.predict(X[fold], targets[others], self.alpha)
+            predictions[fold] = seen.predict(X[fold], targets[others], self.alpha)[:]
         known = _unit_rows(predictions) if self.angular else predictions
         teacher = np.hstack([known, _TARGETS_BESIDE_PREDICTIONS * targets])
         return predictions, teacher, "cosine" if self.angular else "euclidean"
@@ -153,12 +155,16 @@ class Transfer:
             sample_weight=sample_weight,
             random_state=self.random_state,
         )
-        regressions = self.ridge.path(project(self.targets), _ALPHAS)
+        regressions = self.ridge.path(_through(self.targets, project), _ALPHAS)
         worths = dict(zip(_ALPHAS, map(worth, regressions), strict=True))
         return max(worths, key=worths.get)
 
 
-def teacher_coordinates(teacher, metric, random_state):
+def _through(rows, linear_map):
+    return MappedRows(rows, linear_map, len(linear_map.weight))
+
+
+def teacher_coordinates(teacher, metric, sample_weight, random_state):
     """Coordinates of the rows whose euclidean order resembles the teacher's.
 
     Unit rows under cosine, centered rows under the metrics of a norm, and landmark
@@ -169,22 +175,31 @@ def teacher_coordinates(teacher, metric, random_state):
     teacher : ndarray of shape (n_samples, n_features)
         Embeddings, or the (n_samples, n_samples) table with ``metric="precomputed"``.
     metric : str or callable
+    sample_weight : ndarray of shape (n_samples,)
+        Rows of weight zero have coordinates, but no say in those of others.
     random_state : RandomState
 
     Returns
     -------
-    coordinates : ndarray of shape (n_samples, n_coordinates)
+    coordinates : ndarray or MappedRows of shape (n_samples, n_coordinates)
     """
     if metric in ANGULAR_METRICS:
-        rows = teacher - teacher.mean(1, keepdims=True) if metric == "correlation" else teacher
-        return _unit_rows(rows)
+        directions = _unit_rows if metric == "cosine" else _centered_directions
+        return MappedRows(teacher, directions, teacher.shape[1])
     if metric in METRICS and metric != "precomputed":
-        return teacher - teacher.mean(0)
+        mean = (weighted_sum(teacher, sample_weight) / sample_weight.sum()).astype(teacher.dtype)
+        return MappedRows(teacher, lambda rows: rows - mean, teacher.shape[1])
 
     def dissimilarities(rows, columns):
         return dissimilarity_table(teacher, metric, rows, columns).numpy()
 
-    return classical_scaling(dissimilarities, len(teacher), _SCALING_DIMENSIONS, random_state)
+    landmarks = random_state.permutation(np.flatnonzero(sample_weight))[:_LANDMARKS]
+    coordinates = classical_scaling(dissimilarities, landmarks, len(teacher), _SCALING_DIMENSIONS)
+    return coordinates[:] if len(teacher) <= _ROWS_KEPT else coordinates
+
+
+def _centered_directions(rows):
+    return _unit_rows(rows - rows.mean(1, keepdims=True))
 
 
 def _unit_rows(rows):
@@ -192,7 +207,7 @@ def _unit_rows(rows):
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
 
 
-def classical_scaling(dissimilarities, n_rows, n_dimensions, random_state):
+def classical_scaling(dissimilarities, landmarks, n_rows, n_dimensions):
     """Coordinates whose squared distances resemble squared dissimilarities.
 
     Landmark multidimensional scaling [1]_: eigenvectors of the doubly centred table of a few
@@ -202,22 +217,21 @@ def classical_scaling(dissimilarities, n_rows, n_dimensions, random_state):
     ----------
     dissimilarities : callable
         Numbers of rows, twice, to the table between them, an ndarray.
+    landmarks : ndarray of int
+        Their numbers.
     n_rows : int
     n_dimensions : int
         At most so many coordinates.
-    random_state : RandomState
-        Draws the landmarks.
 
     Returns
     -------
-    coordinates : ndarray of shape (n_rows, n_dimensions or fewer), float64
+    coordinates : MappedRows of shape (n_rows, n_dimensions or fewer), float64
 
     References
     ----------
     .. [1] de Silva, Tenenbaum, "Sparse multidimensional scaling using landmark points",
        Stanford University technical report, 2004.
     """
-    landmarks = random_state.permutation(n_rows)[:_LANDMARKS]
     squared = np.square(dissimilarities(landmarks, landmarks), dtype=np.float64)
     squared = (squared + squared.T) / 2
     means = squared.mean(0)
@@ -225,11 +239,12 @@ def classical_scaling(dissimilarities, n_rows, n_dimensions, random_state):
     last = len(landmarks) - 1
     values, vectors = eigh(centered, subset_by_index=[max(0, last - n_dimensions + 1), last])
     real = values > 1e-9 * max(values[-1], 0)
-    if not real.any():
-        return np.zeros((n_rows, 1))
-    placing = vectors[:, real][:, ::-1] / np.sqrt(values[real][::-1])
-    coordinates = [
-        -(np.square(dissimilarities(rows, landmarks), dtype=np.float64) - means) @ placing / 2
-        for rows in np.array_split(np.arange(n_rows), -(-n_rows // _ROWS_PER_CHUNK))
-    ]
-    return np.concatenate(coordinates)
+    placing = np.zeros((len(landmarks), 1))
+    if real.any():
+        placing = vectors[:, real][:, ::-1] / np.sqrt(values[real][::-1])
+
+    def place(rows):
+        squared = np.square(dissimilarities(rows, landmarks), dtype=np.float64)
+        return (means - squared) @ placing / 2
+
+    return MappedRows(np.arange(n_rows), place, placing.shape[1])

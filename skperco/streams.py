@@ -9,8 +9,6 @@ from sklearn.utils import check_random_state
 
 from skperco.samples import Samples
 
-# As many rows as the steps of a fit take anyway.
-_MOST_ROWS = 2**14
 # The student learns again when as many rows have come as there were, divided by this: fewer change
 # little about the sample.
 _NEWS = 10
@@ -25,6 +23,8 @@ class Stream(NamedTuple):
         At most so many, each row of the stream with the same probability.
     keys : ndarray of shape (n_samples,)
         A random number for each; those with the smallest are kept.
+    max_samples : int
+        How many are kept at most.
     random_state : RandomState
         Draws the keys.
     n_seen : int
@@ -37,17 +37,18 @@ class Stream(NamedTuple):
 
     samples: Samples
     keys: np.ndarray
+    max_samples: int
     random_state: np.random.RandomState
     n_seen: int
     n_learned: int = 0
     start: torch.nn.Module | None = None
 
     @classmethod
-    def begun_by(cls, batch, random_state, start):
+    def begun_by(cls, batch, max_samples, random_state, start):
         """The stream of one batch, Samples."""
         random_state = check_random_state(random_state)
         keys = random_state.uniform(size=batch.n_rows)
-        return cls(batch, keys, random_state, batch.n_rows, start=start)._shortened()
+        return cls(batch, keys, max_samples, random_state, batch.n_rows, start=start)._shortened()
 
     def followed_by(self, batch):
         """The stream with one more batch."""
@@ -63,9 +64,9 @@ class Stream(NamedTuple):
 
     def _shortened(self):
         """The stream with no more rows than are kept, in their order."""
-        if len(self.keys) <= _MOST_ROWS:
+        if len(self.keys) <= self.max_samples:
             return self
-        kept = np.sort(np.argpartition(self.keys, _MOST_ROWS)[:_MOST_ROWS])
+        kept = np.sort(np.argpartition(self.keys, self.max_samples)[: self.max_samples])
         return self._replace(samples=self.samples.take(kept), keys=self.keys[kept])
 
     @property

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from skperco._rows import as_tensor, chunks, input_dtype
+from skperco._rows import as_tensor, blocks, input_dtype
 from skperco.dissimilarity import unit_rows
 from skperco.linear_maps import LinearMap
 
@@ -168,7 +168,7 @@ def kind_of(student, n_components):
 
 
 @torch.no_grad()
-def embed(student, X, *, device, unit_norm):
+def embed(student, X, *, device, unit_norm, out=None):
     """Images of all rows, chunk by chunk, computed and returned in double precision if X is.
 
     Parameters
@@ -178,6 +178,8 @@ def embed(student, X, *, device, unit_norm):
     device : torch.device
     unit_norm : bool
         Whether to scale the images to unit norm.
+    out : ndarray of shape (n_samples, n_components), default=None
+        Where to write them.
 
     Returns
     -------
@@ -186,11 +188,13 @@ def embed(student, X, *, device, unit_norm):
     dtype = torch.float64 if X.dtype == np.float64 else torch.float32
     own = isinstance(student, (LinearStudent, MLPStudent))
     student = copy.deepcopy(student).to(device, dtype).eval()
-    images = []
-    for rows in chunks(X.shape[0], _ROWS_PER_CHUNK if own else _ROWS_PER_CHUNK_OF_MODULES):
-        image = student(as_tensor(X[rows], device=device, dtype=input_dtype(X, dtype)))
-        images.append((unit_rows(image) if unit_norm else image).cpu().numpy())
-    return np.concatenate(images)
+    for rows, block in blocks(X, _ROWS_PER_CHUNK if own else _ROWS_PER_CHUNK_OF_MODULES):
+        images = student(as_tensor(block, device=device, dtype=input_dtype(X, dtype)))
+        images = (unit_rows(images) if unit_norm else images).cpu().numpy()
+        if out is None:
+            out = np.empty((X.shape[0], images.shape[1]), dtype=images.dtype)
+        out[rows] = images
+    return out
 
 
 def _row_norms(rows):

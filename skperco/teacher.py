@@ -1,14 +1,20 @@
 """What the teacher sees: dissimilarities between rows, their nearest, and coordinates."""
 
+import math
+
 import scipy.sparse as sp
 import torch
 
 from skperco._rows import chunks
-from skperco.dissimilarity import pairwise_dissimilarity, to_references
+from skperco.dissimilarity import among, pairwise_dissimilarity, to_references
 from skperco.ranking import percentile_rank
 from skperco.sparse import sparse_dissimilarity
 
 _ENTRIES_PER_BLOCK = 2**23
+# So many times as many neighbours are found for a whole as its parts would miss on average, so
+# that hardly any row of a part lacks one.
+_SPARE = 1.2
+_LEAST_SPARE = 10
 
 
 class Teacher:
@@ -25,28 +31,71 @@ class Teacher:
     def __init__(self, representation, metric, device):
         # Dense rows stay on the device; sparse ones are compared where SciPy multiplies them.
         if not sp.issparse(representation):
-            representation = torch.from_numpy(representation).to(device, torch.float32)
+            representation = torch.as_tensor(representation).to(device, torch.float32)
         self.representation = representation
         self.metric = metric
         self.device = device
+        self._lists = None
+        self._whole = None
+        self._among = None
+        if not sp.issparse(representation) and metric != "precomputed":
+            self._among = among(representation, metric)
 
     def __len__(self):
         return self.representation.shape[0]
 
-    def dissimilarities(self, anchors, references):
-        """Of every anchor to every reference, given by their numbers."""
-        if sp.issparse(self.representation):
-            rows, columns = anchors.cpu().numpy(), references.cpu().numpy()
-            table = dissimilarity_table(self.representation, self.metric, rows, columns)
-            return table.to(self.device, torch.float32)
+    def order(self, anchors, references):
+        """What every anchor sees of every reference, by their numbers: its order, not its values.
+
+        Up to rounding, where dense rows are nearly the same.
+        """
+        if self._among is not None:
+            return self._among(anchors, references)
         if self.metric == "precomputed":
             return self.representation[anchors[:, None], references]
-        return pairwise_dissimilarity(
-            self.representation[anchors], self.representation[references], metric=self.metric
-        )
+        rows, columns = anchors.cpu().numpy(), references.cpu().numpy()
+        table = dissimilarity_table(self.representation, self.metric, rows, columns)
+        return table.to(self.device, torch.float32)
+
+    def take(self, kept):
+        """The teacher of some of the rows, an ndarray of their numbers."""
+        table = not sp.issparse(self.representation) and self.metric == "precomputed"
+        numbers = kept if sp.issparse(self.representation) else torch.from_numpy(kept)
+        representation = self.representation[numbers]
+        if table:
+            representation = representation[:, numbers]
+        teacher = Teacher(representation, self.metric, self.device)
+        teacher._whole = self, torch.from_numpy(kept).to(self.device)
+        return teacher
 
     def nearest(self, n_neighbors):
         """Numbers and log ranks of the nearest rows, two tensors (n_rows, n_neighbors)."""
+        neighbors, near = (part[:, :n_neighbors] for part in self._listed(n_neighbors))
+        return neighbors.contiguous(), percentile_rank(near).log()
+
+    def _listed(self, n_neighbors):
+        """Numbers of the nearest rows or more of them, nearest first, and what is seen of them."""
+        if self._lists is None or self._lists[0].shape[1] < n_neighbors:
+            self._lists = self._inherited(n_neighbors) or self._found(n_neighbors)
+        return self._lists
+
+    def _inherited(self, n_neighbors):
+        """The lists of the whole of which these rows are a part, without all others; or None."""
+        if self._whole is None:
+            return None
+        whole, kept = self._whole
+        spare = math.ceil(_SPARE * n_neighbors * len(whole) / len(self)) + _LEAST_SPARE
+        neighbors, near = (part[kept] for part in whole._listed(min(spare, len(whole) - 1)))
+        places = torch.full((len(whole),), -1, device=self.device)
+        places[kept] = torch.arange(len(kept), device=self.device)
+        neighbors = places[neighbors]
+        n_listed = int((neighbors >= 0).sum(1).min())
+        if n_listed < n_neighbors:
+            return None
+        order = (neighbors < 0).to(torch.int8).argsort(dim=1, stable=True)[:, :n_listed]
+        return neighbors.gather(1, order), near.gather(1, order)
+
+    def _found(self, n_neighbors):
         everyone = torch.arange(len(self), device=self.device)
         look = self._look_at_all(everyone)
         found = []
@@ -54,13 +103,13 @@ class Teacher:
             seen = look(rows)
             seen[everyone[: len(seen)], everyone[rows]] = torch.inf
             near, neighbors = seen.topk(n_neighbors, dim=1, largest=False)
-            found.append((neighbors, percentile_rank(near).log()))
+            found.append((neighbors, near))
         return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
     def _look_at_all(self, everyone):
         """From a slice of rows to a new table of what they see of all, in its order."""
         if sp.issparse(self.representation):
-            return lambda rows: self.dissimilarities(everyone[rows], everyone)
+            return lambda rows: self.order(everyone[rows], everyone)
         if self.metric == "precomputed":
             return lambda rows: self.representation[rows].clone()
         look = to_references(self.representation, self.metric)

@@ -6,35 +6,14 @@ from typing import NamedTuple
 
 import torch
 
-from skperco.dissimilarity import (
-    listed_dissimilarity,
-    pairwise_dissimilarity,
-    row_centered,
-    unit_rows,
-)
-from skperco.losses import rank_correlation_loss, rank_loss
-from skperco.ranking import percentile_rank
+from skperco.comparison import comparison_by
 from skperco.students import scaled_parameters
+from skperco.terms import FarTerm, NearTerm
 
 _FAR_POWER = 1.4
-# The far loss takes the first so many anchors of a step: sorts are dear, and what random
-# references teach hardly differs from anchor to anchor.
-_FAR_ANCHORS = 256
-# References that one step draws from the list of an anchor's nearest.
-_NEAR_REFERENCES = 16
-# A loss below this counts as zero: its logarithm must not outweigh the other loss.
-_SMALLEST_LOSS = 1e-6
 _MOMENTUM = 0.9
 _AVERAGING = 0.95
 _TINY = 1e-30
-
-
-# Dissimilarities that are, but for a factor, squared distances once the images are normalised,
-# which is cheaper before they are paired. Neither loss depends on a factor.
-_NORMALIZED = {
-    "cosine": (unit_rows, "sqeuclidean"),
-    "correlation": (lambda images: unit_rows(row_centered(images)), "sqeuclidean"),
-}
 
 
 class Settings(NamedTuple):
@@ -91,13 +70,8 @@ class Refinement:
         self.sample_weight = sample_weight
         self.generator = generator
         self.device = teacher.device
-        self.normalize, self.metric = _NORMALIZED.get(
-            settings.metric, (lambda images: images, settings.metric)
-        )
-        self.neighbors, self.near_targets = teacher.nearest(
-            min(settings.n_neighbors, len(teacher) - 1)
-        )
-        self.far_weight = self._far_weight()
+        self.comparison = comparison_by(settings.metric)
+        self.terms = self._weighted_terms()
         self.parameters = [_Parameter(*scaled) for scaled in scaled_parameters(student)]
 
     def run(self):
@@ -105,7 +79,7 @@ class Refinement:
         self.student.train()
         for step in range(self.settings.max_iter):
             decay = (1 + math.cos(math.pi * step / self.settings.max_iter)) / 2
-            loss = self._loss()
+            loss = self._loss(self.terms)
             if not loss.requires_grad:
                 raise ValueError(
                     f"metric must be differentiable, and {self.settings.metric!r} returned "
@@ -137,52 +111,49 @@ class Refinement:
                 parameter.value.sub_(parameter.velocity, alpha=rate * parameter.scale)
                 parameter.average.lerp_(parameter.value, 1 - _AVERAGING)
 
-    def _loss(self):
-        anchors = self._draw(self.settings.batch_size)
+    def _weighted_terms(self):
+        """The terms of the loss, each with its weight."""
+        far = FarTerm(self.teacher, self.comparison, lambda: self._draw(self.settings.n_references))
         if self.settings.rank_power == 1:
-            return self._log_far_loss(anchors[:_FAR_ANCHORS])
-        near = self._log_near_loss(anchors)
+            return [(far, 1.0)]
+        lists = self.teacher.nearest(min(self.settings.n_neighbors, len(self.teacher) - 1))
+        near = NearTerm(lists, self.comparison, self.generator)
         if self.settings.rank_power == 0:
-            return near
-        return near + self.far_weight * self._log_far_loss(anchors[:_FAR_ANCHORS])
+            return [(near, 1.0)]
+        return [(near, 1.0), (far, self._far_weight(near))]
 
     @torch.no_grad()
-    def _far_weight(self):
+    def _far_weight(self, near):
         """The more of the neighbours the start keeps, the dearer is the order of the others.
 
         The power was measured, with the factor in the settings, on text at 16 and 64 dimensions,
         where it leaves the closed form's coherence as it is.
         """
-        if self.settings.rank_power == 1:
-            return math.inf
         odds = self.settings.rank_power / (1 - self.settings.rank_power)
-        start = self._log_near_loss(self._draw(self.settings.batch_size)).item()
+        start = self._loss([(near, 1.0)]).item()
         return self.settings.far_weight * odds * max(-start, 0) ** _FAR_POWER
 
-    def _log_far_loss(self, anchors):
-        references = self._draw(self.settings.n_references)
-        images, (of_anchors, of_references) = self._images(anchors, references)
-        seen = pairwise_dissimilarity(images[of_anchors], images[of_references], metric=self.metric)
-        target = percentile_rank(self.teacher.dissimilarities(anchors, references))
-        return rank_loss(seen, target, exact=False).mean().clamp(min=_SMALLEST_LOSS).log()
+    def _loss(self, terms):
+        anchors = self._draw(self.settings.batch_size)
+        drawn = [term.draw(anchors) for term, _ in terms]
+        images, places = self._images([numbers for numbers, _ in drawn])
+        return sum(
+            weight * term(images, at, target)
+            for (term, weight), at, (_, target) in zip(terms, places, drawn, strict=True)
+        )
 
-    def _log_near_loss(self, anchors):
-        n_listed = self.neighbors.shape[1]
-        shape = (len(anchors), min(_NEAR_REFERENCES, n_listed))
-        places = torch.randint(n_listed, shape, generator=self.generator).to(self.device)
-        places += n_listed * anchors[:, None]
-        images, numbers = self._images(anchors, self.neighbors.take(places))
-        seen = listed_dissimilarity(images, *numbers, metric=self.metric)
-        target = self.near_targets.take(places)
-        return rank_correlation_loss(seen, target).mean().clamp(min=_SMALLEST_LOSS).log()
-
-    def _images(self, *numbers):
-        """Images of rows, each computed once, and where those of each number are."""
-        flat = torch.cat([part.flatten() for part in numbers])
+    def _images(self, drawn):
+        """Images of rows, each computed once, and where those of all that is drawn are."""
+        flat = torch.cat([part.flatten() for numbers in drawn for part in numbers])
+        if len(flat) >= len(self.teacher):
+            return self._normalized(self.take.all()), drawn
         rows, places = flat.unique(return_inverse=True)
-        places = places.split([part.numel() for part in numbers])
-        places = [part.view(of.shape) for part, of in zip(places, numbers, strict=True)]
-        return self.normalize(self.student(self.take(rows))), places
+        places = iter(places.split([part.numel() for numbers in drawn for part in numbers]))
+        at = [[next(places).view(part.shape) for part in numbers] for numbers in drawn]
+        return self._normalized(self.take(rows)), at
+
+    def _normalized(self, rows):
+        return self.comparison.normalize(self.student(rows))
 
     def _draw(self, size):
         """Numbers of random rows, drawn with replacement."""

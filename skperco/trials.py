@@ -53,12 +53,15 @@ class Decision(NamedTuple):
         return FRACTIONS[self.chosen] if self.judgements else 0.0
 
 
-def decide(fitted, held_out, plan, seed):
+def decide(fitted, pool, held_out, plan, seed):
     """Fit without the held-out samples, and ask them.
 
     Parameters
     ----------
-    fitted, held_out : Samples
+    fitted : Samples
+    pool : Pool
+        Of these.
+    held_out : Samples
     plan : Plan
     seed : int
 
@@ -75,12 +78,12 @@ def decide(fitted, held_out, plan, seed):
     def worth(start):
         return ridge_judge(start(held_out.X)).worth(plan.settings.rank_power)
 
-    fit = Fit(fitted, plan, RandomState(seed), worth=worth)
+    fit = Fit(fitted, pool, plan, RandomState(seed), worth=worth)
     decision = _try(fit, held_out.X, judge)
     if _is_short(decision):
         settings = plan.settings._replace(far_weight=_FIRMER * plan.settings.far_weight)
         firmer = plan._replace(settings=settings)
-        fit = Fit(fitted, firmer, RandomState(seed), alpha=decision.alpha)
+        fit = Fit(fitted, pool, firmer, RandomState(seed), alpha=decision.alpha)
         again = _try(fit, held_out.X, judge)
         decision = max(decision, again, key=lambda one: one.fraction)
         decision = decision._replace(interrupted=again.interrupted)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from references import table
 
-from skperco.dissimilarity import METRICS, listed_dissimilarity, pairwise_dissimilarity
+from skperco import percentile_rank
+from skperco.dissimilarity import METRICS, among, pairwise_dissimilarity, unit_rows
 
 BY_FORMULA = sorted(set(METRICS) - {"precomputed"})
 
@@ -125,25 +126,29 @@ def test_batches(metric):
         )
 
 
-@given(st.integers(0, 1000), st.sampled_from([*BY_FORMULA, lambda a, b: torch.cdist(a, b, p=3)]))
-def test_listed_dissimilarities_are_those_of_the_pairs(seed, metric):
+METRICS_AND_OTHERS = st.sampled_from([*BY_FORMULA, lambda a, b: torch.cdist(a, b, p=3)])
+
+
+@given(st.integers(0, 1000), METRICS_AND_OTHERS)
+def test_rows_among_themselves_are_seen_in_order(seed, metric):
     rows = rows_of(seed, n=9)
-    generator = torch.Generator().manual_seed(seed)
-    anchors = torch.randint(9, (4,), generator=generator)
-    listed = torch.randint(9, (4, 3), generator=generator)
-    found = listed_dissimilarity(rows, anchors, listed, metric=metric)
-    one_by_one = [
-        pairwise_dissimilarity(rows[anchor][None], rows[others], metric=metric)
-        for anchor, others in zip(anchors, listed, strict=True)
-    ]
-    np.testing.assert_allclose(found, torch.cat(one_by_one), atol=1e-12)
-
-
-@pytest.mark.parametrize("metric", ["cosine", "correlation", "sqeuclidean"])
-def test_gradient_of_listed_dissimilarities(metric):
-    """With a row that is listed twice, and by several, itself among them."""
-    rows = rows_of(0, n=6).requires_grad_()
-    anchors, listed = torch.tensor([0, 3, 0]), torch.tensor([[1, 1, 2], [3, 4, 1], [5, 0, 2]])
-    assert torch.autograd.gradcheck(
-        lambda rows: listed_dissimilarity(rows, anchors, listed, metric=metric), rows
+    rows[0] = 0
+    anchors, others = torch.tensor([3, 0, 8]), torch.tensor([1, 0, 2, 2, 7])
+    found = among(rows, metric)(anchors, others)
+    expected = pairwise_dissimilarity(rows[anchors], rows[others], metric=metric)
+    torch.testing.assert_close(
+        percentile_rank(found.round(decimals=9)), percentile_rank(expected.round(decimals=9))
     )
+
+
+@pytest.mark.parametrize("size", [1e-25, 1.0, 1e25])
+def test_unit_rows_of_any_size(size):
+    rows = rows_of(0, dtype=torch.float32)
+    rows[1] = 0
+    found = unit_rows(size * rows)
+    expected = torch.nn.functional.normalize(rows.double())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_gradient_of_unit_rows():
+    assert torch.autograd.gradcheck(unit_rows, rows_of(0).view(3, 4, 5).requires_grad_())

@@ -7,6 +7,7 @@ from skperco import neighbor_recall_score, perception_coherence_score
 from skperco.datasets import load_wordnet_glosses
 from skperco.fitting import Fit, Plan
 from skperco.judging import Judgement
+from skperco.pools import Pool
 from skperco.ridge import Ridge
 from skperco.samples import Samples
 from skperco.starts import _ALPHAS, _INTERCEPT, teacher_coordinates
@@ -41,8 +42,16 @@ def compression(rows):
 
 def transfer(rows):
     X = rows[:, ::2].copy()
-    targets = teacher_coordinates(rows, "cosine", RandomState(0))
+    targets = teacher_coordinates(rows, "cosine", np.ones(len(rows)), RandomState(0))
     return Samples(X, np.ones(len(rows)), rows, "cosine", targets)
+
+
+def fit_of(samples, given, seed=0):
+    return Fit(samples, Pool(samples, given.device), given, RandomState(seed))
+
+
+def decision_of(fitted, held_out, given):
+    return decide(fitted, Pool(fitted, given.device), held_out, given, 0)
 
 
 SAMPLES = pytest.mark.parametrize("kind", [compression, transfer])
@@ -52,7 +61,7 @@ SAMPLES = pytest.mark.parametrize("kind", [compression, transfer])
 @pytest.mark.parametrize("student", ["linear", "mlp"])
 def test_a_blend_goes_from_the_closed_form_to_the_refined_student(embeddings, kind, student):
     samples = kind(embeddings[:N_ROWS])
-    fit = Fit(samples, plan(student), RandomState(0))
+    fit = fit_of(samples, plan(student))
     closed_form = fit.embed(samples.X)
     fit.blend(0.7)
     np.testing.assert_array_equal(fit.embed(samples.X), closed_form)
@@ -68,7 +77,7 @@ def test_a_blend_goes_from_the_closed_form_to_the_refined_student(embeddings, ki
 @SAMPLES
 def test_a_transfer_goes_only_most_of_the_way(embeddings, kind):
     samples = kind(embeddings[:N_ROWS])
-    fit = Fit(samples, plan(), RandomState(0))
+    fit = fit_of(samples, plan())
     fit.refine()
     farthest = [value.clone() for value in fit.student.parameters()]
     fit.refinement.blend(1.0)
@@ -84,21 +93,8 @@ def test_students_are_of_the_kind_that_suits_their_input(embeddings):
         MLPStudent: (compression(rows), plan("mlp")),
     }
     for expected, given in kinds.items():
-        assert type(Fit(*given, RandomState(0)).student) is expected
-    assert type(Fit(transfer(rows), plan(), RandomState(0)).student) is LinearStudent
-
-
-@SAMPLES
-def test_the_steps_see_a_random_part_of_many_rows(embeddings, kind, monkeypatch):
-    monkeypatch.setattr("skperco.fitting._REFINED_ROWS", 50)
-    samples, taken = kind(embeddings[:N_ROWS]), []
-    original = Samples.take
-    monkeypatch.setattr(
-        Samples, "take", lambda self, rows: taken.append(rows) or original(self, rows)
-    )
-    Fit(samples, plan(), RandomState(0)).refine()
-    assert len(taken[0]) == len(set(taken[0])) == 50
-    assert max(taken[0]) >= 100
+        assert type(fit_of(*given).student) is expected
+    assert type(fit_of(transfer(rows), plan()).student) is LinearStudent
 
 
 @SAMPLES
@@ -111,7 +107,7 @@ def test_whoever_watches_can_stop_the_steps_and_see_the_student_so_far(embedding
             seen.append(attributes())
 
     samples = kind(embeddings[:N_ROWS])
-    fit = Fit(samples, plan(watch=watch), RandomState(0))
+    fit = fit_of(samples, plan(watch=watch))
     fit.refine()
     assert len(fit.losses) == len(seen) == 3
     assert {attributes["n_components_"] for attributes in seen} == {8}
@@ -126,9 +122,9 @@ def test_whoever_watches_can_stop_the_steps_and_see_the_student_so_far(embedding
 @SAMPLES
 def test_a_fit_can_start_from_a_student(embeddings, kind):
     samples = kind(embeddings[:N_ROWS])
-    start = Fit(samples, plan(), RandomState(0)).student
+    start = fit_of(samples, plan()).student
     before = [value.clone() for value in start.parameters()]
-    fit = Fit(samples, plan()._replace(start=start), RandomState(1))
+    fit = fit_of(samples, plan()._replace(start=start), seed=1)
     assert fit.alpha is None
     fit.refine()
     assert all(map(torch.equal, before, start.parameters()))
@@ -139,7 +135,7 @@ def test_a_fit_can_start_from_a_student(embeddings, kind):
 @pytest.mark.parametrize(("n_rows", "max_iter"), [(N_ROWS, 0), (2, 5)])
 def test_without_steps_or_rows_there_is_only_the_closed_form(embeddings, n_rows, max_iter):
     samples = compression(embeddings[:n_rows])
-    fit = Fit(samples, plan(max_iter=max_iter)._replace(n_components=2), RandomState(0))
+    fit = fit_of(samples, plan(max_iter=max_iter)._replace(n_components=2))
     before = fit.embed(samples.X)
     fit.refine()
     fit.blend(1.0)
@@ -170,10 +166,10 @@ def decided(monkeypatch, *trials, rank_power=0.5, interrupted=()):
         tried.append(given)
         return Decision(given, 0.1, trials[len(tried) - 1], interrupted=len(tried) in interrupted)
 
-    monkeypatch.setattr("skperco.trials.Fit", lambda fitted, given, *_, **__: given)
+    monkeypatch.setattr("skperco.trials.Fit", lambda fitted, pool, given, *_, **__: given)
     monkeypatch.setattr("skperco.trials._try", attempt)
     held_out = compression(np.eye(4, dtype=np.float32))
-    return decide(None, held_out, plan(rank_power=rank_power), 0), tried
+    return decide(None, None, held_out, plan(rank_power=rank_power), 0), tried
 
 
 SHORT = judged([0.5] * 3 + [0.4] * (len(FRACTIONS) - 3))
@@ -216,7 +212,7 @@ def test_where_coherence_is_not_weighed_against_recall_one_trial_is_enough(rank_
 def test_the_ridge_is_the_best_for_the_held_out_rows_and_ten_neighbors(embeddings, rank_power):
     fitted, held_out = (transfer(rows) for rows in (embeddings[:N_ROWS], embeddings[300:400]))
     given = plan(rank_power=rank_power, max_iter=0)
-    targets = fitted.targets @ np.linalg.svd(fitted.targets, full_matrices=False)[2][:64].T
+    targets = fitted.targets[:] @ np.linalg.svd(fitted.targets[:], full_matrices=False)[2][:64].T
     ridge = Ridge(fitted.X, intercept=_INTERCEPT, sample_weight=fitted.weight)
     starts = ridge.path(targets, _ALPHAS)
     worths = {
@@ -225,14 +221,14 @@ def test_the_ridge_is_the_best_for_the_held_out_rows_and_ten_neighbors(embedding
         * neighbor_recall_score(held_out.teacher, start(held_out.X), n_neighbors=10)
         for alpha, start in zip(_ALPHAS, starts, strict=True)
     }
-    assert decide(fitted, held_out, given, 0).alpha == max(worths, key=worths.get)
+    assert decision_of(fitted, held_out, given).alpha == max(worths, key=worths.get)
 
 
 def test_held_out_rows_have_no_part_in_a_trial(embeddings):
     fitted, held_out = (compression(rows) for rows in (embeddings[:N_ROWS], embeddings[300:340]))
-    decision = decide(fitted, held_out, plan(), 0)
+    decision = decision_of(fitted, held_out, plan())
     others = held_out._replace(X=np.ascontiguousarray(held_out.X[::-1]))
-    mirrored = decide(fitted, others, plan(), 0)
+    mirrored = decision_of(fitted, others, plan())
     assert len(decision.judgements) == len(FRACTIONS)
     for one, other in zip(decision.judgements, mirrored.judgements, strict=True):
         np.testing.assert_allclose(one.coherences, other.coherences[::-1], atol=1e-3)

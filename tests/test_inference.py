@@ -25,7 +25,7 @@ def share(outcomes):
 
 
 def test_statement_9_intervals_cover_and_tests_reject_as_often_as_they_say():
-    """A small form of benchmarks/interval_coverage.py, whose bounds chance alone hardly ever crosses."""
+    """A small benchmarks/interval_coverage.py, in bounds that chance hardly ever crosses."""
     exact = perception_coherence_score(*draw(10**6, n=4000)[:2], metric="euclidean")
     covered, rejected = [], []
     for seed in range(500):

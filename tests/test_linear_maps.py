@@ -9,7 +9,7 @@ from skperco.linear_maps import leading_directions, root_mean_square_norm
 
 def test_directions_do_not_depend_on_chunks(monkeypatch):
     X = rows_of(0)
-    monkeypatch.setattr(linear_maps, "_ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr(linear_maps, "_ROWS_PER_BLOCK", 7)
     start = leading_directions(
         X, 4, center=False, sample_weight=np.ones(60), random_state=np.random.RandomState(0)
     )

@@ -187,9 +187,9 @@ def test_a_fit_leaves_its_plan_to_the_next_one(inputs, teacher):
     seen = []
 
     class Spy(CoherenceDistiller):
-        def _last_student(self, samples, decision, seed):
+        def _last_student(self, samples, pool, decision, seed):
             seen.append(copy.deepcopy(decision.plan.student.state_dict()))
-            return super()._last_student(samples, decision, seed)
+            return super()._last_student(samples, pool, decision, seed)
 
     Spy(**(small(module, early_stopping=True).get_params())).fit(inputs[Dense], teacher)
     for name, value in module.state_dict().items():

@@ -5,7 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skperco._rows import RowTaker, as_tensor, chunks, take_rows
+from skperco._rows import (
+    MappedRows,
+    RowTaker,
+    as_tensor,
+    blocks,
+    chunks,
+    is_mapped,
+    take_rows,
+)
 
 CPU = torch.device("cpu")
 LAYOUTS = pytest.mark.parametrize("layout", [np.asarray, sp.csr_array, sp.csr_matrix])
@@ -84,3 +92,46 @@ def test_mapped_rows_are_those_of_the_array_and_changes_are_kept(tmp_path, mode)
 def test_rows_of_other_arrays_are_taken_as_they_are():
     rows = np.arange(12).reshape(4, 3)
     np.testing.assert_array_equal(take_rows(rows, np.array([2, 0])), rows[[2, 0]])
+
+
+@pytest.mark.parametrize("kind", ["array", "mapped", "sparse"])
+def test_blocks_are_all_rows_in_their_order(kind, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    np.save(tmp_path / "rows.npy", rows)
+    given = {
+        "array": rows,
+        "mapped": np.load(tmp_path / "rows.npy", mmap_mode="r"),
+        "sparse": sp.csr_array(rows),
+    }[kind]
+    assert is_mapped(given) == (kind == "mapped")
+    for _ in range(2):
+        parts = list(blocks(given, 8))
+        assert [part.shape[0] for _, part in parts] == [8] * 6 + [2]
+        for numbers, part in parts:
+            np.testing.assert_array_equal(
+                part.toarray() if kind == "sparse" else part, rows[numbers]
+            )
+
+
+def test_mapped_rows_go_through_the_function_when_they_are_asked_for():
+    rows, seen = np.random.default_rng(0).normal(size=(50, 3)), []
+
+    def double(part):
+        seen.append(len(part))
+        return 2 * part[:, :2]
+
+    through = MappedRows(rows, double, 2)
+    assert through.shape == (50, 2)
+    assert seen == []
+    np.testing.assert_array_equal(through[5:9], 2 * rows[5:9, :2])
+    np.testing.assert_array_equal(through.take(np.array([7, 1]))[:], 2 * rows[[7, 1], :2])
+    assert seen == [4, 2]
+
+
+def test_rows_of_a_file_are_taken_from_it(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    taker = RowTaker(np.load(tmp_path / "rows.npy", mmap_mode="r"), CPU)
+    assert is_mapped(taker.array)
+    np.testing.assert_array_equal(taker(torch.tensor([7, 1])), rows[[7, 1]])
+    np.testing.assert_array_equal(taker.all(), rows)

@@ -108,10 +108,13 @@ def test_transfer_takes_the_leading_directions_of_ridge_regression(layout, metri
 @METRICS
 def test_transfer_counts_a_row_as_often_as_its_weight(metric, columns):
     X, targets, counts = rows_of(0), rows_of(1, d=7), counts_of(0)
-    weighted = transfer(X, targets, 3, **options(metric, sample_weight=counts.astype(float)))
     repeated = transfer(
         np.repeat(X, counts, axis=0), np.repeat(targets, counts, axis=0), 3, **options(metric)
     )
+    # Weights say how rows compare, and not how many they stand for, as the strength asks.
+    alpha = starts._ALPHA * np.count_nonzero(counts) / counts.sum()
+    given = options(metric, sample_weight=counts.astype(float))
+    weighted = transfer(X, targets, 3, alpha=alpha, **given)
     np.testing.assert_allclose(gram(weighted(X)), gram(repeated(X)), atol=1e-4)
 
 
@@ -134,28 +137,26 @@ def test_scaling_reproduces_a_euclidean_table(seed, n_true, n_dimensions):
     table = references.table(rows_of(seed, n=20, d=n_true), "euclidean")
     found = classical_scaling(
         lambda rows, columns: table[np.ix_(rows, columns)],
+        np.random.default_rng(seed).permutation(20),
         len(table),
         n_dimensions,
-        np.random.RandomState(seed),
-    )
+    )[:]
     assert found.shape[1] <= n_true
     np.testing.assert_allclose(references.table(found, "euclidean"), table, atol=1e-5)
 
 
-def test_scaling_places_rows_by_landmarks(monkeypatch):
-    monkeypatch.setattr(starts, "_LANDMARKS", 10)
-    monkeypatch.setattr(starts, "_ROWS_PER_CHUNK", 7)
+def test_scaling_places_rows_by_landmarks():
     table = references.table(rows_of(0, d=4), "euclidean")
     found = classical_scaling(
-        lambda rows, columns: table[np.ix_(rows, columns)], 60, 6, np.random.RandomState(0)
-    )
+        lambda rows, columns: table[np.ix_(rows, columns)], np.arange(0, 60, 6), 60, 6
+    )[:]
     np.testing.assert_allclose(references.table(found, "euclidean"), table, atol=1e-5)
 
 
 def test_scaling_of_a_constant_table_is_one_point():
     found = classical_scaling(
-        lambda rows, columns: np.zeros((len(rows), len(columns))), 8, 3, np.random.RandomState(0)
-    )
+        lambda rows, columns: np.zeros((len(rows), len(columns))), np.arange(8), 8, 3
+    )[:]
     assert (found == 0).all()
     assert len(found) == 8
 
@@ -163,7 +164,7 @@ def test_scaling_of_a_constant_table_is_one_point():
 @given(SEEDS, st.sampled_from(["cosine", "correlation", "euclidean", "sqeuclidean"]))
 def test_coordinates_keep_the_order_of_the_teacher(seed, metric):
     rows = rows_of(seed, n=15) + 0.01
-    found = starts.teacher_coordinates(rows, metric, np.random.RandomState(0))
+    found = starts.teacher_coordinates(rows, metric, np.ones(15), np.random.RandomState(0))[:]
     wanted = references.table(rows, metric)
     if metric != "euclidean":
         wanted = np.sqrt(wanted if metric == "sqeuclidean" else 2 * wanted)
@@ -175,7 +176,7 @@ def test_coordinates_of_any_teacher_come_from_what_it_sees(given_as):
     rows = rows_of(0, d=4)
     table = references.table(rows, "euclidean")
     teacher = (table, "precomputed") if given_as == "table" else (rows, _norms_of_differences)
-    found = starts.teacher_coordinates(*teacher, np.random.RandomState(0))
+    found = starts.teacher_coordinates(*teacher, np.ones(60), np.random.RandomState(0))[:]
     np.testing.assert_allclose(references.table(found, "euclidean"), table, atol=1e-5)
 
 

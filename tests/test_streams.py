@@ -3,7 +3,6 @@ import pytest
 import scipy.sparse as sp
 from builders import small
 
-from skperco import streams
 from skperco.datasets import load_wordnet_glosses
 from skperco.samples import Samples
 from skperco.streams import Stream
@@ -23,8 +22,8 @@ def kept_of(stream):
     return stream.samples.X[:, 0]
 
 
-def stream_of(batches, seed=0):
-    stream = Stream.begun_by(samples_of(batches[0]), seed, None)
+def stream_of(batches, seed=0, max_samples=1000):
+    stream = Stream.begun_by(samples_of(batches[0]), max_samples, seed, None)
     for batch in batches[1:]:
         stream = stream.followed_by(samples_of(batch))
     return stream
@@ -36,12 +35,11 @@ def test_a_short_stream_is_kept_as_it_came():
     assert stream.n_seen == 5
 
 
-def test_of_a_long_stream_every_row_is_kept_as_often(monkeypatch):
-    monkeypatch.setattr(streams, "_MOST_ROWS", 8)
+def test_of_a_long_stream_every_row_is_kept_as_often():
     batches = np.split(np.arange(40), [3, 20, 21, 39])
     counts = np.zeros(40)
     for seed in range(2000):
-        kept = kept_of(stream_of(batches, seed)).astype(int)
+        kept = kept_of(stream_of(batches, seed, max_samples=8)).astype(int)
         assert len(set(kept)) == 8
         assert (np.diff(kept) > 0).all()
         counts[kept] += 1
@@ -49,14 +47,13 @@ def test_of_a_long_stream_every_row_is_kept_as_often(monkeypatch):
     assert np.abs(counts - 400).max() < 80
 
 
-def test_weights_and_teachers_stay_with_their_rows(monkeypatch):
-    monkeypatch.setattr(streams, "_MOST_ROWS", 5)
+def test_weights_and_teachers_stay_with_their_rows():
     numbers = np.arange(1.0, 13.0)
     batches = [
         Samples(part[:, None], 10 * part, 100 * part[:, None], "cosine")
         for part in np.split(numbers, 3)
     ]
-    stream = Stream.begun_by(batches[0], 0, None)
+    stream = Stream.begun_by(batches[0], 5, 0, None)
     for batch in batches[1:]:
         stream = stream.followed_by(batch)
     assert stream.samples.n_rows == 5
@@ -111,9 +108,8 @@ def test_weights_count_in_every_batch(rows):
     assert distiller.n_samples_seen_ == np.count_nonzero(weights)
 
 
-def test_a_long_stream_is_fitted_by_a_sample_of_it(rows, monkeypatch):
-    monkeypatch.setattr(streams, "_MOST_ROWS", 250)
-    distiller = streamed(small(), rows)
+def test_a_long_stream_is_fitted_by_a_sample_of_it(rows):
+    distiller = streamed(small(max_samples=250), rows)
     assert distiller._stream.samples.n_rows == 250
     assert distiller.n_samples_seen_ == 400
     assert distiller.score(rows) > 0.65

@@ -86,12 +86,40 @@ def test_precomputed_tables_are_cut_in_rows_and_columns():
     assert found.dtype == torch.float64
 
 
+@given(SEEDS, METRICS)
+def test_a_teacher_sees_the_numbered_rows_in_order(seed, metric):
+    rows = embeddings(seed)
+    anchors, others = torch.tensor([3, 1]), torch.tensor([3, 20, 9, 5])
+    seen = Teacher(rows, metric, CPU).order(anchors, others)
+    expected = references.table(rows, metric)[anchors][:, others]
+    assume(np.diff(np.sort(expected)).min() > 1e-5)
+    np.testing.assert_array_equal(seen.argsort(1), expected.argsort(1))
+
+
 @given(SEEDS)
-def test_a_teacher_sees_the_numbered_rows(seed):
-    rows, table = embeddings(seed), lopsided_table(seed)
+def test_a_table_is_seen_as_it_is(seed):
+    table = lopsided_table(seed)
     anchors, others = torch.tensor([3, 1]), torch.tensor([3, 20, 9])
-    seen = Teacher(rows, "manhattan", CPU).dissimilarities(anchors, others)
-    expected = references.table(rows, "manhattan")[anchors][:, others]
-    np.testing.assert_allclose(seen, expected, atol=1e-5)
-    seen = Teacher(table, "precomputed", CPU).dissimilarities(anchors, others)
+    seen = Teacher(table, "precomputed", CPU).order(anchors, others)
     np.testing.assert_allclose(seen, table[anchors][:, others], atol=1e-6)
+
+
+@given(SEEDS, st.sampled_from(["cosine", "euclidean", "precomputed"]), st.integers(1, 9))
+def test_a_part_of_the_rows_has_its_own_nearest(seed, metric, n_neighbors):
+    representation = lopsided_table(seed) if metric == "precomputed" else embeddings(seed)
+    kept = np.random.default_rng(seed).permutation(25)[:15]
+    part = representation[kept]
+    part = part[:, kept] if metric == "precomputed" else part
+    whole = Teacher(representation, metric, CPU)
+    found = whole.take(kept).nearest(n_neighbors)
+    expected = part if metric == "precomputed" else references.table(part, metric)
+    assert_nearest(found, expected)
+
+
+def test_a_part_does_not_search_again(monkeypatch):
+    whole = Teacher(embeddings(0, n=400), "cosine", CPU)
+    whole.nearest(60)
+    part = whole.take(np.arange(40, 400))
+    monkeypatch.setattr(Teacher, "_found", None)
+    assert part.nearest(30)[0].shape == (360, 30)
+    assert part.nearest(10)[0].max() < 360

@@ -145,21 +145,35 @@ def test_the_near_loss_looks_at_the_nearest_only(rows):
 
 
 def test_no_row_is_taken_twice_for_one_loss(rows):
-    for numbers in rows_taken(rows, batch_size=100, n_references=200, max_iter=2):
+    for numbers in rows_taken(rows, batch_size=8, n_references=100, max_iter=2):
         assert len(numbers) == len(set(numbers.tolist()))
+
+
+@pytest.mark.parametrize("n_drawn", [30, 400])
+def test_what_is_drawn_has_its_images(rows, n_drawn):
+    """Whether they are those of a few rows, or of all."""
+    student = poor_student(rows)
+    drawn = [(torch.arange(7), torch.arange(n_drawn) * 3 % N_ROWS)]
+    images, places = refinement_of(rows, student)._images(drawn)
+    everyone = torch.nn.functional.normalize(student(torch.from_numpy(rows)))
+    for numbers, at in zip(drawn[0], places[0], strict=True):
+        torch.testing.assert_close(images[at], everyone[numbers])
+    assert (len(images) == N_ROWS) == (n_drawn > N_ROWS)
 
 
 def test_the_far_loss_weighs_more_with_rank_power_and_with_a_better_start(rows):
     def far_weight(student, rank_power=0.5):
-        return refinement_of(rows, student, rank_power=rank_power).far_weight
+        (_, near), (_, far) = refinement_of(rows, student, rank_power=rank_power).terms
+        return far / near
 
     poor = poor_student(rows)
-    weights = [far_weight(poor, power) for power in (0.0, 0.2, 0.5, 0.8)]
-    assert weights[0] == 0
+    weights = [far_weight(poor, power) for power in (0.2, 0.5, 0.8)]
     assert weights == sorted(weights)
-    assert weights[2] == pytest.approx(4 * weights[1])
+    assert weights[1] == pytest.approx(4 * weights[0])
     perfect = LinearStudent(torch.eye(rows.shape[1]), torch.zeros(rows.shape[1]))
-    assert far_weight(perfect) > weights[2] > 0
+    assert far_weight(perfect) > weights[1] > 0
+    for power in (0.0, 1.0):
+        assert len(refinement_of(rows, poor, rank_power=power).terms) == 1
 
 
 def test_the_seed_decides_all_and_global_states_stay(rows):

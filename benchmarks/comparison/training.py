@@ -9,6 +9,7 @@ from torch.nn import functional
 from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
 from skperco._rows import RowTaker
 from skperco.fitting import Fit
+from skperco.pools import Pool
 from skperco.students import scaled_parameters
 
 # Learning rates to choose from, in units of the size of a parameter.
@@ -19,19 +20,19 @@ CPU = torch.device("cpu")
 class ClosedForm(CoherenceDistiller):
     """The distiller's start, and the rows that it would hold out of its first fit."""
 
-    def _split(self, samples, random_state):
-        self.samples_ = samples
-        self.fitted_, self.held_out_ = super()._split(samples, random_state)
-        return self.fitted_, self.held_out_
-
-    def _decide(self, *args):
-        self.decision_ = super()._decide(*args)
+    def _decide(self, fitted, pool, held_out, *args):
+        self.fitted_, self.held_out_ = fitted.take(fitted.rows), held_out
+        self.decision_ = super()._decide(fitted, pool, held_out, *args)
         return self.decision_
+
+    def _last_student(self, samples, *args):
+        self.samples_ = samples
+        return super()._last_student(samples, *args)
 
     def start_on(self, samples):
         """A Fit to the samples, before its first step."""
-        state = np.random.RandomState(0)
-        return Fit(samples, self.decision_.plan, state, alpha=self.decision_.alpha)
+        pool, state = Pool(samples, CPU), np.random.RandomState(0)
+        return Fit(samples, pool, self.decision_.plan, state, alpha=self.decision_.alpha)
 
 
 class Schedule(NamedTuple):

@@ -1,0 +1,113 @@
+"""Comparisons of a student's images in a training step: up to what its losses do not see."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from skperco.dissimilarity import pairwise_dissimilarity, row_centered, unit_rows
+
+_ORDERS = {"euclidean": 2, "manhattan": 1}
+
+
+class Comparison(NamedTuple):
+    """How a step compares images. An affine change of an anchor's row changes neither loss.
+
+    Attributes
+    ----------
+    normalize : callable
+        Images, of shape (n_rows, n_features), before they are compared.
+    table : callable
+        Normalised images of anchors and of references to what the first see of the second, of
+        shape (n_anchors, n_references).
+    listed : callable
+        Normalised images, the numbers of anchors and those that each anchor has listed, of
+        shape (n_anchors, n_listed), to what they see of these.
+    """
+
+    normalize: Callable
+    table: Callable
+    listed: Callable
+
+
+def comparison_by(metric):
+    """The comparison of a metric, by name (but "precomputed") or callable."""
+    if metric in _DIRECTIONS:
+        return Comparison(_DIRECTIONS[metric], _opposite_products, _opposite_listed_products)
+    return Comparison(
+        lambda images: images,
+        partial(pairwise_dissimilarity, metric=metric),
+        partial(listed_dissimilarity, metric=metric),
+    )
+
+
+def listed_dissimilarity(rows, anchors, listed, *, metric):
+    """Dissimilarities of some rows, the anchors, to others that each of them has listed.
+
+    Parameters
+    ----------
+    rows : torch.Tensor of shape (n_rows, n_features)
+    anchors : torch.Tensor of shape (n_anchors,), int64
+        Their numbers.
+    listed : torch.Tensor of shape (n_anchors, n_listed), int64
+        The numbers of those that each anchor has listed.
+    metric : {"euclidean", "manhattan", "sqeuclidean"} or callable
+        A callable is called once for every anchor.
+
+    Returns
+    -------
+    dissimilarities : torch.Tensor of shape (n_anchors, n_listed)
+        To the digits that a training step needs: squared distances are not repaired where they
+        cancel.
+    """
+    if metric == "sqeuclidean":
+        norms = rows.square().sum(1)
+        norms = norms[anchors][:, None] + norms[listed]
+        return norms - 2 * _ListedProducts.apply(rows, anchors, listed)
+    if callable(metric):
+        seen = pairwise_dissimilarity(rows[anchors][:, None], rows[listed], metric=metric)
+        return seen.squeeze(1)
+    return torch.linalg.vector_norm(rows[anchors][:, None] - rows[listed], _ORDERS[metric], dim=-1)
+
+
+_DIRECTIONS = {
+    "cosine": unit_rows,
+    "correlation": lambda images: unit_rows(row_centered(images)),
+}
+
+
+def _opposite_products(anchors, references):
+    return anchors @ -references.T
+
+
+def _opposite_listed_products(rows, anchors, listed):
+    return -_ListedProducts.apply(rows, anchors, listed)
+
+
+class _ListedProducts(torch.autograd.Function):
+    """Inner products of rows with those that they have listed.
+
+    The gradient is summed up row by row of the many that are listed, which costs a fraction of
+    what it takes to go back through a copy of them.
+    """
+
+    @staticmethod
+    def forward(ctx, rows, anchors, listed):
+        ctx.save_for_backward(rows, anchors, listed)
+        return (_listed(rows, listed) @ rows.index_select(0, anchors)[:, :, None]).squeeze(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        rows, anchors, listed = ctx.saved_tensors
+        of_listed = grad[:, :, None] * rows.index_select(0, anchors)[:, None]
+        of_anchors = (grad[:, None] @ _listed(rows, listed)).squeeze(1)
+        summed = torch.zeros_like(rows).index_add_(0, listed.flatten(), of_listed.flatten(0, 1))
+        return summed.index_add_(0, anchors, of_anchors), None, None
+
+
+def _listed(rows, listed):
+    """Copies of the rows that are listed; on the CPU faster than by their numbers as an index."""
+    return rows.index_select(0, listed.flatten()).unflatten(0, listed.shape)

@@ -1,0 +1,77 @@
+"""The two terms of the refinement's loss: which pairs they draw, and what they say of them."""
+
+import torch
+
+from skperco.losses import rank_correlation_loss, rank_loss
+from skperco.ranking import percentile_rank
+
+# The far term takes the first so many anchors of a step: sorts are dear, and what random
+# references teach hardly differs from anchor to anchor.
+_FAR_ANCHORS = 256
+# References that one step draws from the list of an anchor's nearest.
+_NEAR_REFERENCES = 16
+# A loss below this counts as zero: its logarithm must not outweigh the other loss.
+_SMALLEST_LOSS = 1e-6
+
+
+class FarTerm:
+    """Ranks among random references, the same for all anchors.
+
+    Parameters
+    ----------
+    teacher : Teacher
+    comparison : Comparison
+        Of the student's images.
+    draw_references : callable
+        Draws the numbers of references.
+    """
+
+    def __init__(self, teacher, comparison, draw_references):
+        self.teacher = teacher
+        self.comparison = comparison
+        self.draw_references = draw_references
+
+    def draw(self, anchors):
+        """Numbers of anchors and references, and the ranks that these should have."""
+        anchors, references = anchors[:_FAR_ANCHORS], self.draw_references()
+        return (anchors, references), percentile_rank(self.teacher.order(anchors, references))
+
+    def __call__(self, images, places, target):
+        """Logarithm of the loss of what has been drawn, by images and where each is."""
+        seen = self.comparison.table(*(images.index_select(0, part) for part in places))
+        return _log(rank_loss(seen, target, exact=False))
+
+
+class NearTerm:
+    """Log ranks among references from each anchor's own neighbourhood.
+
+    Parameters
+    ----------
+    lists : tuple of torch.Tensor
+        Numbers and log ranks of the nearest of all rows, as :meth:`Teacher.nearest` gives them.
+    comparison : Comparison
+        Of the student's images.
+    generator : torch.Generator
+        On the CPU.
+    """
+
+    def __init__(self, lists, comparison, generator):
+        self.neighbors, self.log_ranks = lists
+        self.comparison = comparison
+        self.generator = generator
+
+    def draw(self, anchors):
+        """Numbers of anchors and of what each has listed, and the log ranks of these."""
+        n_listed = self.neighbors.shape[1]
+        shape = (len(anchors), min(_NEAR_REFERENCES, n_listed))
+        places = torch.randint(n_listed, shape, generator=self.generator).to(anchors.device)
+        places += n_listed * anchors[:, None]
+        return (anchors, self.neighbors.take(places)), self.log_ranks.take(places)
+
+    def __call__(self, images, places, target):
+        """Logarithm of the loss of what has been drawn, by images and where each is."""
+        return _log(rank_correlation_loss(self.comparison.listed(images, *places), target))
+
+
+def _log(losses):
+    return losses.mean().clamp(min=_SMALLEST_LOSS).log()
