@@ -157,14 +157,18 @@ def _embeddings(n_rows):
 
 
 def _in_turn(cases, repeats):
-    """Seconds of each case, one after the other, again and again; the first turn warms up."""
+    """Seconds of each case, one after the other, again and again.
+
+    Each is run twice, and timed the second time: for a while after a library has done its work,
+    its threads keep the cores from those of another.
+    """
     times = {name: [] for name in cases}
-    for turn in range(repeats + 1):
+    for _ in range(repeats):
         for name, run in cases.items():
+            run()
             started = time.perf_counter()
             run()
-            if turn:
-                times[name].append(time.perf_counter() - started)
+            times[name].append(time.perf_counter() - started)
     return times
 
 

@@ -10,11 +10,15 @@ import torch
 _MAPPED_ROWS = 64
 
 
-def as_tensor(array, *, device, dtype):
-    """A dense or CSR array as a tensor of the same layout."""
+def as_tensor(array, *, device, dtype, copy=True):
+    """A dense or CSR array as a tensor of the same layout.
+
+    Dense rows are copied, since modules of the user's own may change what they are given; if
+    `copy` is False, only those that cannot be a tensor as they are.
+    """
     if not sp.issparse(array):
-        # A copy: modules of the user's own may change what they are given.
-        return torch.from_numpy(np.array(array, order="C")).to(device, dtype)
+        array = np.array(array, order="C") if copy else np.require(array, requirements=["C", "W"])
+        return torch.from_numpy(array).to(device, dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
         return torch.sparse_csr_tensor(

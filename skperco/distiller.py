@@ -4,6 +4,8 @@ import numbers
 import warnings
 from typing import ClassVar
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
 from sklearn.base import (
@@ -408,10 +410,12 @@ class CoherenceDistiller(
         if not isinstance(self.student, str):
             options |= {"allow_nd": True, "dtype": numeric_types(X)}
         # All of a file at once would fill the memory.
-        options |= {"ensure_all_finite": not is_mapped(X)}
+        mapped = options.get("ensure_all_finite", True) and is_mapped(X)
+        if mapped:
+            options |= {"ensure_all_finite": False}
         with naming("X"):
             X = validate_data(self, X, **options)
-        if is_mapped(X) and X.dtype.kind == "f":
+        if mapped and X.dtype.kind == "f":
             check_finite_blocks(X, "X")
         return X
 
@@ -524,7 +528,9 @@ class CoherenceDistiller(
             have unit norm, except zero ones.
         """
         check_is_fitted(self, "student_")
-        rows = self._check_rows(X, reset=False)
+        # What these make of a row is finite only if the row is, and sooner looked at.
+        shows = isinstance(self.student, str) and not sp.issparse(X)
+        rows = self._check_rows(X, reset=False, ensure_all_finite=not shows)
         if out is not None:
             check_output(out, rows.shape[0], self.n_components_)
         images = embed(
@@ -534,6 +540,8 @@ class CoherenceDistiller(
             unit_norm=self.metric == "cosine",
             out=out,
         )
+        if shows and not np.isfinite(images.sum(dtype=np.float64)):
+            check_finite_blocks(rows, "X")
         if out is None and isinstance(X, torch.Tensor):
             return torch.from_numpy(images).to(X.device)
         return images

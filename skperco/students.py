@@ -11,7 +11,7 @@ from skperco.dissimilarity import unit_rows
 from skperco.linear_maps import LinearMap
 
 # As many as stay in a processor's cache.
-_ROWS_PER_CHUNK = 2**11
+_ROWS_PER_CHUNK = 2**13
 # What a module of the user's own keeps of a row in memory is not known.
 _ROWS_PER_CHUNK_OF_MODULES = 2**9
 _SHIFT_SCALE = 0.4
@@ -189,7 +189,8 @@ def embed(student, X, *, device, unit_norm, out=None):
     own = isinstance(student, (LinearStudent, MLPStudent))
     student = copy.deepcopy(student).to(device, dtype).eval()
     for rows, block in blocks(X, _ROWS_PER_CHUNK if own else _ROWS_PER_CHUNK_OF_MODULES):
-        images = student(as_tensor(block, device=device, dtype=input_dtype(X, dtype)))
+        taken = as_tensor(block, device=device, dtype=input_dtype(X, dtype), copy=not own)
+        images = student(taken)
         images = (unit_rows(images) if unit_norm else images).cpu().numpy()
         if out is None:
             out = np.empty((X.shape[0], images.shape[1]), dtype=images.dtype)
