@@ -355,7 +355,7 @@ class CoherenceDistiller(
         n_held_out = self._count_held_out(pool.n_rows)
         fitted = samples.without(numbers[:n_held_out])
         context = self._init_callback_context(max_subtasks=_MOST_STUDENTS)
-        progress = Progress(self, context, samples)
+        progress = Progress(self, context, samples, 1 + (n_held_out > 0))
         plan = self._plan(fitted, start, device, progress.watch, module_seed)
         trial_seed, seed = random_state.randint(2**31, size=2)
         decision = self._decide(fitted, *pool.split(n_held_out), plan, trial_seed)

@@ -1,5 +1,6 @@
 """Progress of a fit, round by round: printed, and told to scikit-learn's callbacks."""
 
+import time
 from itertools import islice
 
 import numpy as np
@@ -20,9 +21,12 @@ class Progress:
         Of the fit.
     samples : Samples
         For callbacks that score the student: their y is what the teacher sees.
+    n_students : int
+        How many there will be, as far as is known.
     """
 
-    def __init__(self, estimator, context, samples):
+    def __init__(self, estimator, context, samples, n_students):
+        self.forecast = Forecast(n_students)
         self.estimator = estimator
         self.context = context
         uniform = (samples.weight == samples.weight[0]).all()
@@ -48,14 +52,18 @@ class Progress:
         rounds = np.array_split(np.arange(n_steps), min(_ROUNDS, n_steps))
         stage = self.context.subcontext("student", max_subtasks=len(rounds))
         stage.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        self.forecast.begin_steps()
         for numbers in rounds:
             task = stage.subcontext("round")
             task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
             for loss in islice(steps, len(numbers)):
                 yield loss
-            self.say("step {}/{}, loss {:.4f}", numbers[-1] + 1, n_steps, loss)
+            done = numbers[-1] + 1
+            left = self.forecast.seconds_left(done, n_steps)
+            self.say("step {}/{}, loss {:.4f}, about {:.0f} s left", done, n_steps, loss, left)
             if self._end(task, attributes):
                 break
+        self.forecast.end_steps()
         self._end(stage, attributes)
 
     def end(self, attributes):
@@ -72,3 +80,34 @@ class Progress:
         return task.call_on_fit_task_end(
             estimator=self.estimator, reconstruction_attributes=attributes, **self.data
         )
+
+
+class Forecast:
+    """How long a fit will go on, if later students take as long as the one that steps.
+
+    Parameters
+    ----------
+    n_students : int
+        How many there will be.
+    clock : callable, default=time.monotonic
+    """
+
+    def __init__(self, n_students, clock=time.monotonic):
+        self.n_students = n_students
+        self.clock = clock
+        self.begun = self.first_step = clock()
+
+    def begin_steps(self):
+        """The closed form of a student is there."""
+        self.n_students -= 1
+        self.first_step = self.clock()
+
+    def seconds_left(self, done, n_steps):
+        """Seconds, after so many of a student's steps."""
+        a_step = (self.clock() - self.first_step) / done
+        a_student = self.first_step - self.begun + a_step * n_steps
+        return a_step * (n_steps - done) + a_student * max(0, self.n_students)
+
+    def end_steps(self):
+        """The next student begins."""
+        self.begun = self.clock()

@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skperco import PerceptionCoherenceScorer
 from skperco.datasets import load_wordnet_glosses
+from skperco.progress import Forecast
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +161,15 @@ def test_a_line_is_printed_for_every_round(rows, capsys):
     assert lines[0].startswith("[CoherenceDistiller] step 3/25, loss ")
     small(early_stopping=False).fit(rows)
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_left_is_the_steps_to_come_and_the_students_after_them():
+    now = iter([100.0, 103.0, 104.0, 107.0, 107.0, 110.0, 111.0])
+    forecast = Forecast(2, clock=lambda: next(now))
+    forecast.begin_steps()
+    # One of four steps took a second, and the closed form three: 3 more steps, and 3 + 4 again.
+    assert forecast.seconds_left(1, 4) == 10
+    assert forecast.seconds_left(4, 4) == 7
+    forecast.end_steps()
+    forecast.begin_steps()
+    assert forecast.seconds_left(1, 4) == 3
