@@ -1,5 +1,6 @@
 """Small embeddings that keep the order of near and far that a large teacher sees."""
 
+from skperco._mkl import warm_up
 from skperco.agreement import pairwise_perception_coherence
 from skperco.curves import coherence_curve
 from skperco.dissimilarity import pairwise_dissimilarity
@@ -16,6 +17,8 @@ from skperco.ranking import percentile_rank, soft_percentile_rank
 from skperco.scoring import PerceptionCoherenceScorer
 
 __version__ = "0.1.0"
+
+warm_up()
 
 __all__ = [
     "CoherenceCurveDisplay",

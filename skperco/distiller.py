@@ -371,7 +371,14 @@ class CoherenceDistiller(
         if decision.interrupted:
             return _best_so_far(decision.student)
         try:
-            fit = Fit(samples, pool, decision.plan, RandomState(seed), alpha=decision.alpha)
+            fit = Fit(
+                samples,
+                pool,
+                decision.plan,
+                RandomState(seed),
+                alpha=decision.alpha,
+                trial=decision.fit,
+            )
         except KeyboardInterrupt:
             return _best_so_far(decision.student)
         if self.fraction_ > 0:

@@ -66,6 +66,8 @@ class Fit:
         Strength of the ridge regression of a transfer.
     worth : callable, default=None
         What chooses it, as for :class:`Transfer`.
+    trial : Fit, default=None
+        A fit to most of the samples, from which this one forks if their closed forms are alike.
 
     Attributes
     ----------
@@ -73,14 +75,15 @@ class Fit:
     alpha : float or None
         The strength taken; None if there is no ridge regression.
     losses : list of float
-        Loss before each step of the refinement.
+        Loss before each step of the refinement, those before the fork included.
     interrupted : bool
         Whether the user has cut the refinement short.
     """
 
-    def __init__(self, samples, pool, plan, random_state, *, alpha=None, worth=None):
+    def __init__(self, samples, pool, plan, random_state, *, alpha=None, worth=None, trial=None):
         self.samples = samples
         self.pool = pool
+        self.trial = trial
         self.plan = plan
         self.random_state = random_state
         self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
@@ -135,8 +138,21 @@ class Fit:
         self.refinement = self._refinement(self.student, take, self.pool.teacher, seen)
         if self.transfer is not None:
             self.student.set_linear(self._refined_directions(seen))
-        for loss in self.plan.watch(self.refinement.run(), self._attributes_so_far):
+        if self._can_fork:
+            self.refinement.fork_from(self.trial.refinement)
+            self.losses = [
+                torch.tensor(loss) for loss in self.trial.losses[: self.refinement.n_taken]
+            ]
+        n_steps = self.plan.settings.max_iter - self.refinement.n_taken
+        for loss in self.plan.watch(self.refinement.run(), n_steps, self._attributes_so_far):
             self.losses.append(loss)
+
+    @property
+    def _can_fork(self):
+        """Whether the trial had the same start, or nearly the same directions of its rows."""
+        alike = self.plan.start is not None or (self.has_closed_form and not self.transfers)
+        refinement = None if self.trial is None else self.trial.refinement
+        return alike and refinement is not None and refinement.fork is not None
 
     @property
     def _reach(self):

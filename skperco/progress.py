@@ -34,13 +34,15 @@ class Progress:
         self.data = {"X": samples.X, "y": samples.representation, "metadata": metadata}
         context.call_on_fit_task_begin(estimator=estimator, **self.data)
 
-    def watch(self, steps, attributes):
+    def watch(self, steps, n_steps, attributes):
         """Pass on the steps of a student, unless a callback stops them.
 
         Parameters
         ----------
         steps : iterator of torch.Tensor
             Takes a step each time, and gives its loss.
+        n_steps : int
+            How many there are.
         attributes : callable
             Gives the estimator's fitted attributes as if this step were the last.
 
@@ -48,7 +50,6 @@ class Progress:
         ------
         loss : torch.Tensor of shape ()
         """
-        n_steps = self.estimator.max_iter
         rounds = np.array_split(np.arange(n_steps), min(_ROUNDS, n_steps))
         stage = self.context.subcontext("student", max_subtasks=len(rounds))
         stage.call_on_fit_task_begin(estimator=self.estimator, **self.data)

@@ -11,6 +11,9 @@ from skperco.students import scaled_parameters
 from skperco.terms import FarTerm, NearTerm
 
 _FAR_POWER = 1.4
+# Another refinement may fork from one of fewer rows after this share of the steps, which are
+# coarse: it comes as far as if it had gone all the way on its own.
+_FORK = 1 / 3
 _MOMENTUM = 0.9
 _AVERAGING = 0.95
 _TINY = 1e-30
@@ -38,6 +41,18 @@ class _Parameter:
         self.start = value.detach().clone()
         self.average = self.start.clone()
         self.velocity = torch.zeros_like(self.start)
+
+    def state(self):
+        """Copies of all that the steps keep, by name."""
+        kept = {"start": self.start, "average": self.average, "velocity": self.velocity}
+        kept["value"] = self.value.detach()
+        return {name: tensor.clone() for name, tensor in kept.items()}
+
+    @torch.no_grad()
+    def load(self, state):
+        """Take over what another has kept."""
+        for name, tensor in state.items():
+            getattr(self, name).copy_(tensor)
 
 
 class Refinement:
@@ -73,11 +88,21 @@ class Refinement:
         self.comparison = comparison_by(settings.metric)
         self.terms = self._weighted_terms()
         self.parameters = [_Parameter(*scaled) for scaled in scaled_parameters(student)]
+        self.n_taken = 0
+        self.fork = None
+
+    def fork_from(self, other):
+        """Go on from where another, of a student of the same kind, was early on its way."""
+        self.n_taken, states = other.fork
+        for parameter, state in zip(self.parameters, states, strict=True):
+            parameter.load(state)
 
     def run(self):
-        """Take all steps, and yield the loss before each, a tensor of shape ()."""
+        """Take all steps that are left, and yield the loss before each, a tensor of shape ()."""
         self.student.train()
-        for step in range(self.settings.max_iter):
+        for step in range(self.n_taken, self.settings.max_iter):
+            if step == int(_FORK * self.settings.max_iter):
+                self.fork = step, [parameter.state() for parameter in self.parameters]
             decay = (1 + math.cos(math.pi * step / self.settings.max_iter)) / 2
             loss = self._loss(self.terms)
             if not loss.requires_grad:

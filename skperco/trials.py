@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from numpy.random import RandomState
 
 from skperco.fitting import Fit, Plan
@@ -30,8 +29,8 @@ class Decision(NamedTuple):
         Strength of the ridge regression of a transfer.
     judgements : list of Judgement
         Of the students at `FRACTIONS`; empty if there was no refinement.
-    student : torch.nn.Module or None
-        The trial's, at the fraction to take; None if there was no trial.
+    fit : Fit or None
+        The trial, its student at the fraction to take; None if there was none.
     interrupted : bool
         Whether the user has cut a trial short.
     """
@@ -39,8 +38,13 @@ class Decision(NamedTuple):
     plan: Plan
     alpha: float | None = None
     judgements: Sequence[Judgement] = ()
-    student: torch.nn.Module | None = None
+    fit: Fit | None = None
     interrupted: bool = False
+
+    @property
+    def student(self):
+        """The trial's; None if there was no trial."""
+        return None if self.fit is None else self.fit.student
 
     @property
     def chosen(self):
@@ -103,6 +107,6 @@ def _try(fit, X, judge):
     for fraction in FRACTIONS if fit.losses else ():
         fit.blend(fraction)
         judgements.append(judge(fit.embed(X)))
-    decision = Decision(fit.plan, fit.alpha, judgements, fit.student, fit.interrupted)
+    decision = Decision(fit.plan, fit.alpha, judgements, fit, fit.interrupted)
     fit.blend(decision.fraction)
     return decision

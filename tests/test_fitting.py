@@ -23,7 +23,7 @@ def embeddings():
     return load_wordnet_glosses().data
 
 
-def plan(student="linear", watch=lambda steps, _: steps, **settings):
+def plan(student="linear", watch=lambda steps, *_: steps, **settings):
     settings = {
         "metric": "cosine",
         "rank_power": 0.5,
@@ -101,7 +101,7 @@ def test_students_are_of_the_kind_that_suits_their_input(embeddings):
 def test_whoever_watches_can_stop_the_steps_and_see_the_student_so_far(embeddings, kind):
     seen = []
 
-    def watch(steps, attributes):
+    def watch(steps, _, attributes):
         for _ in range(3):
             yield next(steps)
             seen.append(attributes())
@@ -232,3 +232,21 @@ def test_held_out_rows_have_no_part_in_a_trial(embeddings):
     assert len(decision.judgements) == len(FRACTIONS)
     for one, other in zip(decision.judgements, mirrored.judgements, strict=True):
         np.testing.assert_allclose(one.coherences, other.coherences[::-1], atol=1e-3)
+
+
+@SAMPLES
+def test_a_fit_forks_from_its_trial_where_their_closed_forms_are_alike(embeddings, kind):
+    samples, seen = kind(embeddings[:N_ROWS]), []
+
+    def watch(steps, n_steps, _):
+        seen.append(n_steps)
+        return steps
+
+    given = plan(watch=watch)
+    trial = fit_of(samples, given)
+    trial.refine()
+    fit = Fit(samples, Pool(samples, given.device), given, RandomState(1), trial=trial)
+    fit.refine()
+    assert seen == ([6, 4] if kind is compression else [6, 6])
+    assert len(fit.losses) == 6
+    assert (fit.losses[:2] == trial.losses[:2]) == (kind is compression)

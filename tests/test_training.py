@@ -200,3 +200,19 @@ def test_rows_that_are_all_alike_teach_nothing():
     losses = torch.stack(list(refinement_of(rows, student, n_neighbors=3, max_iter=3).run()))
     assert losses.isfinite().all()
     assert_equal(student.parameters(), parameters_of(poor_student(rows)))
+
+
+def test_a_fork_goes_on_from_an_early_step_of_another(rows):
+    """And to the same end, if it draws the same from there."""
+    first, second = poor_student(rows), LinearStudent(torch.zeros(16, 384), torch.zeros(16))
+    trial = refinement_of(rows, first, max_iter=12)
+    states = []
+    for _ in trial.run():
+        states.append(parameters_of(first))
+    fork = refinement_of(rows, second, max_iter=12)
+    fork.fork_from(trial)
+    assert fork.n_taken == 4
+    assert_equal(second.parameters(), states[3])
+    assert len(list(fork.run())) == 8
+    fork.blend(0)
+    assert_equal(second.parameters(), parameters_of(poor_student(rows)))
