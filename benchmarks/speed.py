@@ -24,6 +24,8 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from skperco import CoherenceDistiller, percentile_rank, soft_percentile_rank
+from skperco._rows import RowTaker
+from skperco.fitting import Fit
 
 _ROWS = 64
 _REFERENCES = (1024, 4096, 16_384, 65_536)
@@ -33,6 +35,8 @@ _FEATURES = 384
 _COMPONENTS = 64
 _UMAP_COMPONENTS = 16
 _REPEATED_FITS = 5
+_FAR_ANCHORS = 256
+_FAR_REFERENCES = 512
 
 
 def main():
@@ -108,6 +112,77 @@ def _there_and_back(function, rows, incoming):
         function(rows).backward(incoming)
 
     return run
+
+
+def _step(repeats):
+    """Where the time of a training step goes, beside the products and sorts that it needs."""
+    print(f"A step of the fit of {_FIT_ROWS:,} x {_FEATURES} to {_COMPONENTS} dimensions")
+    refinement = _refinement()
+    turns = [_times_of_a_step(refinement) for _ in range(10 + 2 * repeats)][10:]
+    medians = {name: np.median([turn[name] for turn in turns]) for name in turns[0]}
+    for name, seconds in medians.items():
+        print(f"  {name:42} {1e3 * seconds:6.2f} ms")
+    print(f"  {'all':42} {1e3 * sum(medians.values()):6.2f} ms")
+    rows, weight = refinement.take.all(), refinement.student.weight.detach()
+    table = torch.rand(_FAR_ANCHORS, _FAR_REFERENCES)
+    floor = {
+        "products": lambda: (rows @ weight.T).T @ rows,
+        "sorts": lambda: (table.sort(), table.sort()),
+    }
+    times = _in_turn(floor, repeats)
+    for name, seconds in times.items():
+        print(f"  {'the ' + name + ' in it, alone':42} {1e3 * np.median(seconds):6.2f} ms")
+
+
+def _refinement():
+    """That of a fit, before its first step."""
+    kept = []
+
+    class Spy(CoherenceDistiller):
+        def _last_student(self, samples, pool, decision, seed):
+            fit = Fit(samples, pool, decision.plan, np.random.RandomState(0))
+            take = RowTaker(pool.samples.X, decision.plan.device)
+            kept.append(fit._refinement(fit.student, take, pool.teacher, pool.samples))
+            return fit.student
+
+    rows = _embeddings(_FIT_ROWS)
+    Spy(_COMPONENTS, early_stopping=False, random_state=0, device="cpu").fit(rows)
+    return kept[0]
+
+
+def _times_of_a_step(refinement):
+    """Seconds of its parts, which together are Refinement.run's."""
+    student, comparison = refinement.student, refinement.comparison
+    (near, _), (far, weight) = refinement.terms
+    times, started = {}, time.perf_counter()
+
+    def lap(name):
+        nonlocal started
+        now = time.perf_counter()
+        times[name], started = now - started, now
+
+    anchors = refinement._draw(refinement.settings.batch_size)
+    near_drawn = near.draw(anchors)
+    lap("draw anchors, and what they have near")
+    far_drawn = far.draw(anchors)
+    lap("draw references, and rank them")
+    images = student(refinement.take.all())
+    lap("images of all rows")
+    units = comparison.normalize(images)
+    lap("unit norm")
+    near_loss = near(units, *near_drawn)
+    lap("near loss")
+    far_loss = weight * far(units, *far_drawn)
+    lap("far loss: soft ranks")
+    (of_near,) = torch.autograd.grad(near_loss, units, retain_graph=True)
+    lap("near loss, backward")
+    (of_far,) = torch.autograd.grad(far_loss, units, retain_graph=True)
+    lap("far loss, backward")
+    (of_images,) = torch.autograd.grad(units, images, of_near + of_far, retain_graph=True)
+    lap("unit norm, backward")
+    torch.autograd.grad(images, list(student.parameters()), of_images, allow_unused=True)
+    lap("images, backward")
+    return times
 
 
 def _fit(repeats):
@@ -224,6 +299,7 @@ def _ratio(times, other):
 
 _PARTS = {
     "kernel": _kernel,
+    "step": _step,
     "transform": _transform,
     "fit": _fit,
     "repeated-fits": _repeated_fits,

@@ -7,7 +7,7 @@ from skperco.ranking import percentile_rank
 
 # The far term takes the first so many anchors of a step: sorts are dear, and what random
 # references teach hardly differs from anchor to anchor.
-_FAR_ANCHORS = 128
+_FAR_ANCHORS = 256
 # References that one step draws from the list of an anchor's nearest.
 _NEAR_REFERENCES = 16
 # A loss below this counts as zero: its logarithm must not outweigh the other loss.

@@ -194,3 +194,66 @@ def test_a_column_of_labels_is_no_teacher_by_angles(rows):
         with pytest.raises(ValueError, match=r"teacher_embeddings has one column.*labels"):
             small().fit(*arguments, **options)
     small(n_components=1).fit(rows, labels, teacher_embeddings=rows)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["array", "file"])
+def test_embeddings_are_written_where_they_are_wanted(rows, kind, dtype, tmp_path):
+    distiller = small().fit(rows)
+    expected = distiller.transform(rows)
+    out = np.empty(expected.shape, dtype)
+    if kind == "file":
+        path = tmp_path / "out.npy"
+        out = np.lib.format.open_memmap(path, "w+", dtype, expected.shape)
+    assert distiller.transform(rows, out=out) is out
+    np.testing.assert_array_equal(out, expected.astype(dtype))
+    if kind == "file":
+        out.flush()
+        np.testing.assert_array_equal(np.load(path), out)
+
+
+@pytest.mark.parametrize(
+    ("out", "error"),
+    [
+        ([[0.0]], TypeError),
+        (np.zeros((300, 4), dtype=int), TypeError),
+        (np.zeros((300, 3)), ValueError),
+        (np.zeros((299, 4)), ValueError),
+        (np.broadcast_to(0.0, (300, 4)), ValueError),
+    ],
+)
+def test_what_cannot_take_the_embeddings_is_refused(rows, out, error):
+    with pytest.raises(error, match="out must be"):
+        small().fit(rows).transform(rows, out=out)
+
+
+@pytest.mark.parametrize("name", ["X", "teacher_embeddings"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e20])
+def test_files_are_looked_through(rows, name, value, tmp_path):
+    data = {"X": rows[:, :40].copy(), "teacher_embeddings": rows.copy()}
+    data[name][-1, -1] = value
+    for key, array in data.items():
+        np.save(tmp_path / key, array)
+    X, teacher = (np.load(tmp_path / f"{key}.npy", mmap_mode="r") for key in data)
+    with pytest.raises(ValueError, match=name):
+        small().fit(X, teacher)
+
+
+@pytest.mark.parametrize("student", ["linear", "mlp"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_not_finite_are_not_transformed(rows, student, metric, value):
+    distiller = small(student=student, metric=metric).fit(rows)
+    spoilt = rows.copy()
+    spoilt[7, 3] = value
+    with pytest.raises(ValueError, match="X contains"):
+        distiller.transform(spoilt)
+
+
+def test_a_fit_leaves_rows_of_weight_zero_in_their_file(rows, tmp_path):
+    np.save(tmp_path / "X.npy", rows)
+    weights = np.arange(len(rows)) % 3 != 0
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    found = small().fit(X, sample_weight=weights).transform(rows)
+    expected = small().fit(rows[weights]).transform(rows)
+    np.testing.assert_allclose(found, expected, atol=1e-4)

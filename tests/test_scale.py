@@ -57,3 +57,35 @@ def test_wide_sparse_rows_need_little_memory(teacher):
     )
     # In all, what Python and torch take themselves included.
     assert int(done.stdout) < 1.5e9
+
+
+MAPPED = """
+import sys
+import numpy as np
+from skperco import CoherenceDistiller
+
+X, teacher = (np.load(path, mmap_mode="r") for path in sys.argv[1:3])
+distiller = CoherenceDistiller(64, random_state=0, device="cpu").fit(X, teacher)
+out = np.lib.format.open_memmap(sys.argv[3], "w+", np.float32, (len(X), 64))
+distiller.transform(X, out=out)
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux tells it")
+def test_files_of_a_million_rows_need_little_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [str(tmp_path / f"{name}.npy") for name in ("X", "teacher", "out")]
+    for path in paths[:2]:
+        file = np.lib.format.open_memmap(path, "w+", np.float32, (ROWS, 384))
+        for start in range(0, ROWS, 10_000):
+            block = rng.standard_normal((10_000, 384), dtype=np.float32)
+            file[start : start + 10_000] = block * np.arange(1, 385, dtype="f") ** -0.5
+        del file
+    done = subprocess.run(
+        [sys.executable, "-c", MAPPED, *paths], capture_output=True, text=True, check=True
+    )
+    # In all, what Python and torch take themselves included; X and its teacher are 3 GB.
+    assert int(done.stdout) * 1024 < 2.5e9
