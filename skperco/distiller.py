@@ -89,7 +89,7 @@ class CoherenceDistiller(
         order of all).
     hidden_layer_sizes : tuple of int, default=(256,)
         Units of each hidden layer of the MLP.
-    batch_size : int, default=1024
+    batch_size : int, default=2048
         Number of anchors drawn for a step.
     n_references : int, default=512
         Number of references drawn for a step, from all over the data.
@@ -222,7 +222,7 @@ class CoherenceDistiller(
         teacher_metric=None,
         rank_power=0.5,
         hidden_layer_sizes=(256,),
-        batch_size=1024,
+        batch_size=2048,
         n_references=512,
         n_neighbors=100,
         learning_rate_init=0.1,

@@ -9,7 +9,7 @@ from skperco.ranking import percentile_rank
 # references teach hardly differs from anchor to anchor.
 _FAR_ANCHORS = 256
 # References that one step draws from the list of an anchor's nearest.
-_NEAR_REFERENCES = 16
+_NEAR_REFERENCES = 10
 # A loss below this counts as zero: its logarithm must not outweigh the other loss.
 _SMALLEST_LOSS = 1e-6
 
