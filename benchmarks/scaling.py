@@ -146,7 +146,13 @@ def _draw(series, path):
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(
-        2, len(series), figsize=(3.2 * len(series), 6), layout="constrained", squeeze=False
+        2,
+        len(series),
+        figsize=(3.2 * len(series), 6),
+        layout="constrained",
+        squeeze=False,
+        sharex="col",
+        sharey="row",
     )
     for (name, (sizes, columns)), (above, below) in zip(series.items(), panels.T, strict=True):
         for title, values in columns.items():
@@ -154,12 +160,23 @@ def _draw(series, path):
             what = "peak" if title.endswith("GB") else title.removesuffix(", s")
             exponent = _exponent(sizes, values)
             panel.loglog(sizes, values, "o-", label=f"{what}, exponent {exponent:.2f}")
-        above.set(title=name, ylabel="seconds")
-        below.set(xlabel=name.split(",")[0], ylabel="GB", ylim=(0.1, 10))
+        above.set(title=name, ylim=(5e-3, 5e3))
+        below.set(xlabel=name.split(",")[0], ylim=(0.1, 10))
+        below.set_xticks(sizes, [_short(size) for size in sizes])
+        below.minorticks_off()
         for panel in (above, below):
-            panel.legend(fontsize="small")
+            panel.legend(fontsize="small", loc="upper left")
             panel.grid(alpha=0.3)
+    panels[0, 0].set_ylabel("seconds")
+    panels[1, 0].set_ylabel("GB")
     figure.savefig(path, dpi=120)
+
+
+def _short(number):
+    for unit, name in ((10**6, "M"), (10**3, "k")):
+        if number >= unit and number % unit == 0:
+            return f"{number // unit}{name}"
+    return str(number)
 
 
 if __name__ == "__main__":

@@ -256,16 +256,19 @@ def _transform(repeats):
 
 
 def _repeated_fits(_repeats):
-    """Whether memory grows from fit to fit."""
-    import resource  # not on every system
-
-    print("Repeated fits in one process: peak memory after each")
-    rows, peaks = _embeddings(3000), []
+    """Whether memory, or the number of threads, grows from fit to fit."""
+    print(
+        "Repeated fits in one process: resident memory and threads after each, as Linux tells them"
+    )
+    rows, seen = _embeddings(3000), []
     for seed in range(_REPEATED_FITS):
-        CoherenceDistiller(_COMPONENTS, random_state=seed).fit(rows)
+        CoherenceDistiller(_COMPONENTS, random_state=seed, device="cpu").fit(rows)
         gc.collect()
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    print("  " + "  ".join(f"{peak:.0f}" for peak in peaks) + " MB")
+        with open("/proc/self/status") as status:
+            fields = dict(line.split(":", 1) for line in status)
+        megabytes = int(fields["VmRSS"].split()[0]) / 1024
+        seen.append(f"{megabytes:.0f} MB, {int(fields['Threads'])}")
+    print("  " + "   ".join(seen))
 
 
 def _embeddings(n_rows):
