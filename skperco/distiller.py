@@ -26,6 +26,7 @@ from skperco._validation import (
     as_array,
     check_finite_blocks,
     check_layer_sizes,
+    check_magnitude,
     check_output,
     device_of,
     float_types,
@@ -549,6 +550,7 @@ class CoherenceDistiller(
         )
         if shows and not np.isfinite(images.sum(dtype=np.float64)):
             check_finite_blocks(rows, "X")
+            check_magnitude(rows, "X")
         if out is None and isinstance(X, torch.Tensor):
             return torch.from_numpy(images).to(X.device)
         return images

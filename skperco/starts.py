@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.linalg import eigh
 
-from skperco._rows import MappedRows
+from skperco._rows import MappedRows, blocks
 from skperco.dissimilarity import METRICS
 from skperco.linear_maps import LinearMap, leading_directions, squared_norms, weighted_sum
 from skperco.ridge import Ridge
@@ -24,6 +24,7 @@ _FOLDS = 3
 _TARGETS_BESIDE_PREDICTIONS = 0.7
 _SCALING_DIMENSIONS = 256
 _LANDMARKS = 1000
+_ROWS_PER_BLOCK = 2**13
 # Coordinates by landmarks are dear, and kept where they are of so many rows or fewer.
 _ROWS_KEPT = 2**16
 
@@ -195,7 +196,9 @@ def teacher_coordinates(teacher, metric, sample_weight, random_state):
 
     landmarks = random_state.permutation(np.flatnonzero(sample_weight))[:_LANDMARKS]
     coordinates = classical_scaling(dissimilarities, landmarks, len(teacher), _SCALING_DIMENSIONS)
-    return coordinates[:] if len(teacher) <= _ROWS_KEPT else coordinates
+    if len(teacher) > _ROWS_KEPT:
+        return coordinates
+    return np.concatenate([block for _, block in blocks(coordinates, _ROWS_PER_BLOCK)])
 
 
 def _centered_directions(rows):

@@ -250,6 +250,11 @@ def test_rows_that_are_not_finite_are_not_transformed(rows, student, metric, val
         distiller.transform(spoilt)
 
 
+def test_rows_too_large_to_square_are_not_transformed(rows):
+    with pytest.raises(ValueError, match="X must have its largest entry"):
+        small().fit(rows).transform(1e38 * rows)
+
+
 def test_a_fit_leaves_rows_of_weight_zero_in_their_file(rows, tmp_path):
     np.save(tmp_path / "X.npy", rows)
     weights = np.arange(len(rows)) % 3 != 0
