@@ -35,8 +35,6 @@ _FEATURES = 384
 _COMPONENTS = 64
 _UMAP_COMPONENTS = 16
 _REPEATED_FITS = 5
-_FAR_ANCHORS = 256
-_FAR_REFERENCES = 512
 
 
 def main():
@@ -124,7 +122,9 @@ def _step(repeats):
         print(f"  {name:42} {1e3 * seconds:6.2f} ms")
     print(f"  {'all':42} {1e3 * sum(medians.values()):6.2f} ms")
     rows, weight = refinement.take.all(), refinement.student.weight.detach()
-    table = torch.rand(_FAR_ANCHORS, _FAR_REFERENCES)
+    far, _ = refinement.terms[1]
+    _, ranks = far.draw(refinement._draw(refinement.settings.batch_size))
+    table = torch.rand_like(ranks)
     floor = {
         "products": lambda: (rows @ weight.T).T @ rows,
         "sorts": lambda: (table.sort(), table.sort()),

@@ -140,9 +140,8 @@ class Fit:
             self.student.set_linear(self._refined_directions(seen))
         if self._can_fork:
             self.refinement.fork_from(self.trial.refinement)
-            self.losses = [
-                torch.tensor(loss) for loss in self.trial.losses[: self.refinement.n_taken]
-            ]
+            early = self.trial.losses[: self.refinement.n_taken]
+            self.losses = list(torch.tensor(early, device=self.plan.device))
         n_steps = self.plan.settings.max_iter - self.refinement.n_taken
         for loss in self.plan.watch(self.refinement.run(), n_steps, self._attributes_so_far):
             self.losses.append(loss)

@@ -59,11 +59,9 @@ class Teacher:
 
     def take(self, kept):
         """The teacher of some of the rows, an ndarray of their numbers."""
-        table = not sp.issparse(self.representation) and self.metric == "precomputed"
-        numbers = kept if sp.issparse(self.representation) else torch.from_numpy(kept)
-        representation = self.representation[numbers]
-        if table:
-            representation = representation[:, numbers]
+        representation = self.representation[kept]
+        if self.metric == "precomputed":
+            representation = representation[:, kept]
         teacher = Teacher(representation, self.metric, self.device)
         teacher._whole = self, torch.from_numpy(kept).to(self.device)
         return teacher
