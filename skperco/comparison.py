@@ -95,19 +95,16 @@ class _ListedProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, rows, anchors, listed):
-        ctx.save_for_backward(rows, anchors, listed)
-        return (_listed(rows, listed) @ rows.index_select(0, anchors)[:, :, None]).squeeze(-1)
+        # On the CPU faster than by the numbers as an index.
+        seen = rows.index_select(0, listed.flatten()).unflatten(0, listed.shape)
+        ctx.save_for_backward(rows, anchors, listed, seen)
+        return (seen @ rows.index_select(0, anchors)[:, :, None]).squeeze(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        rows, anchors, listed = ctx.saved_tensors
+        rows, anchors, listed, seen = ctx.saved_tensors
         of_listed = grad[:, :, None] * rows.index_select(0, anchors)[:, None]
-        of_anchors = (grad[:, None] @ _listed(rows, listed)).squeeze(1)
+        of_anchors = (grad[:, None] @ seen).squeeze(1)
         summed = torch.zeros_like(rows).index_add_(0, listed.flatten(), of_listed.flatten(0, 1))
         return summed.index_add_(0, anchors, of_anchors), None, None
-
-
-def _listed(rows, listed):
-    """Copies of the rows that are listed; on the CPU faster than by their numbers as an index."""
-    return rows.index_select(0, listed.flatten()).unflatten(0, listed.shape)

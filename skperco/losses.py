@@ -268,4 +268,6 @@ def _standardized(rows):
 
 def box_cox(ranks, power):
     """(ranks ** power - 1) / power, and its limit log(ranks) at power 0."""
-    return ranks.log() if power == 0 else (ranks.pow(power) - 1) / power
+    if power == 0:
+        return ranks.log()
+    return ranks - 1 if power == 1 else (ranks.pow(power) - 1) / power

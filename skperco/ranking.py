@@ -116,7 +116,8 @@ def _blocks(dissimilarities, sigma, weights):
 def row_spread(dissimilarities):
     """Standard deviation of each row, of shape (n_anchors, 1), a constant to the gradient."""
     rows = dissimilarities.detach()
-    return (rows - rows.mean(1, keepdim=True)).square_().mean(1, keepdim=True).sqrt_()
+    centered = rows - rows.mean(1, keepdim=True)
+    return torch.linalg.vector_norm(centered, dim=1, keepdim=True).div_(rows.shape[1] ** 0.5)
 
 
 def tie_bounds(ordered, *, rtol=0.0):
@@ -134,14 +135,32 @@ def tie_bounds(ordered, *, rtol=0.0):
     start, stop : torch.Tensor of shape (n_rows, n), int64
         The run around entry j is ``ordered[start[j]:stop[j]]``.
     """
-    begins = torch.nn.functional.pad(run_starts(ordered, rtol=rtol), (1, 0), value=True)
+    starts = run_starts(ordered, rtol=rtol)
+    if ordered.device.type == "cpu":
+        return _bounds_by_exception(starts)
+    begins = torch.nn.functional.pad(starts, (1, 0), value=True)
     positions = torch.arange(ordered.shape[1], device=ordered.device)
-    if ordered.device.type == "cpu" and begins.all():
-        start = positions.expand(begins.shape)
-        return start, start + 1
     start = torch.where(begins, positions, 0).cummax(1).values
     lengths = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))
     return start, start + lengths.gather(1, start)
+
+
+def _bounds_by_exception(starts):
+    """The bounds of all runs of ties, at a cost that grows with how many entries tie."""
+    n_rows, n = len(starts), starts.shape[1] + 1
+    start = torch.arange(n).repeat(n_rows, 1)
+    stop = start + 1
+    followers = np.flatnonzero(~starts.numpy())
+    if len(followers):
+        followers += followers // (n - 1) + 1
+        is_first = np.diff(followers, prepend=-1) > 1
+        heads = followers[is_first] - 1
+        lengths = np.diff(np.flatnonzero(is_first), append=len(followers))
+        start_at, stop_at = start.numpy().reshape(-1), stop.numpy().reshape(-1)
+        stop_at[heads] += lengths
+        start_at[followers] = np.repeat(start_at[heads], lengths)
+        stop_at[followers] = np.repeat(stop_at[heads], lengths)
+    return start, stop
 
 
 def run_starts(ordered, *, rtol=0.0):
@@ -229,25 +248,23 @@ class _SoftPercentileRank(torch.autograd.Function):
     def forward(ctx, dissimilarities, sigma, weights, straight_through):
         ordered, order = sort_rows(dissimilarities)
         weights = arrange(weights, order)
-        # Distances from the row's mean keep the prefix sums small.
-        centered = ordered - ordered.mean(1, keepdim=True)
-        start, stop = _windows(centered, sigma)
-        slope = torch.where(sigma > 0, 0.5 / sigma, 0).double()
-        # A product rounded to single precision would not cancel within narrow windows.
-        if weights is None:
-            middle, inside, total = (start + stop) / 2, (stop - start).double(), ordered.shape[1]
-        else:
-            weights = weights.double()
+        # Distances from the row's nearest keep the prefix sums small, and have no sign.
+        above = ordered - ordered[:, :1]
+        start, stop = _windows(above, sigma)
+        low, high, total = start, stop, ordered.shape[1]
+        if weights is not None:
             mass = _prefix_sums(weights)
-            below, inside = mass.gather(1, start), _window_sums(mass, start, stop)
-            middle, total = below + inside / 2, mass[:, -1:]
+            low, high, total = mass.gather(1, start), mass.gather(1, stop), mass[:, -1:]
+        inside = (high - low).double()
+        slope = torch.where(sigma > 0, 0.5 / sigma, 0).double()
         ctx.save_for_backward(order, start, stop, weights, inside, slope / total)
         if straight_through:
             return _restored(_middle_ranks(ordered, weights), order, dissimilarities)
-        moments = centered if weights is None else weights * centered
+        # A product rounded to single precision would not cancel within narrow windows.
+        moments = above if weights is None else weights.double() * above
         moment = _window_sums(_prefix_sums(moments), start, stop)
-        ranks = (inside * centered).sub_(moment).mul_(slope).add_(middle).div_(total)
-        return _restored(ranks, order, dissimilarities)
+        doubled = (low + high).double().addcmul_((inside * above).sub_(moment), 2 * slope)
+        return _restored(doubled.div_(2 * total), order, dissimilarities)
 
     @staticmethod
     @once_differentiable
@@ -275,46 +292,50 @@ def _restored(arranged, order, like):
     return torch.empty_like(like).scatter_(1, order, arranged.to(like.dtype))
 
 
-def _windows(ordered, sigma):
-    """Bounds of the runs |d_j - d_k| <= sigma, each entry inside the windows it holds inside.
+def _windows(above, sigma):
+    """Bounds of the runs |d_j - d_k| <= sigma, for sorted rows that begin with 0.
 
-    Windows agree with each other in spite of rounding, since one comparison gives both ends:
-    entry k reaches back to j exactly when start[k] <= j, and when k < stop[j].
+    Each entry is inside the windows of those inside its own in spite of rounding, since one
+    comparison gives both ends: entry k reaches back to j exactly when start[k] <= j, and when
+    k < stop[j].
     """
-    asked = ordered - sigma
-    if ordered.device.type == "cpu":
-        return _merged_bounds(asked, ordered)
+    if above.device.type == "cpu":
+        return _merged_bounds(above, sigma)
     # What is not a number has no place; the last one lets it through, for others to find.
-    start = torch.searchsorted(ordered, asked).clamp_(max=ordered.shape[1] - 1)
+    start = torch.searchsorted(above, above - sigma).clamp_(max=above.shape[1] - 1)
     reaching = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))
     return start, reaching.cumsum(1)
 
 
-def _merged_bounds(asked, ordered):
+def _merged_bounds(above, sigma):
     """The bounds by a sort of both together, with a last bit that tells them apart.
 
     That is faster than to search, and the last bit of the numbers is not missed.
     """
-    n_rows, n = ordered.shape
-    keys = _as_integers(torch.cat([asked, ordered], dim=1)).bitwise_and_(-2)
+    n = above.shape[1]
+    both = torch.cat([above - sigma, above], dim=1).clamp_(min=0)
+    keys = both.view(_INTEGERS[both.dtype]).bitwise_and_(-2)
     keys[:, n:] += 1
     keys.numpy().sort(axis=-1)
-    is_ordered = keys.bitwise_and_(1).numpy().astype(bool)
-    before = np.arange(n) + 2 * n * np.arange(n_rows)[:, None]
-    start = np.flatnonzero(~is_ordered).reshape(n_rows, n) - before
-    stop = np.flatnonzero(is_ordered).reshape(n_rows, n) - before
-    # What is not a number has no place; the last one lets it through, for others to find.
-    return torch.from_numpy(start).clamp_(max=n - 1), torch.from_numpy(stop)
+    is_entry = keys.bitwise_and_(1).numpy().astype(bool)
+    return _places(~is_entry, n), _places(is_entry, n)
+
+
+def _places(marked, n):
+    """For each of n marks in every row, how many others come before it there."""
+    places = torch.from_numpy(np.flatnonzero(marked)).view(-1, n)
+    first = marked.shape[1] * torch.arange(len(places))
+    return places.sub_(torch.arange(n)).sub_(first[:, None])
 
 
 def _prefix_sums(values):
     """Sums of the first 0, 1, ..., n entries of each row, in double precision."""
-    sums = torch.zeros(
-        (values.shape[0], values.shape[1] + 1), dtype=torch.float64, device=values.device
-    )
+    n_rows, n = values.shape
+    sums = torch.empty((n_rows, n + 1), dtype=torch.float64, device=values.device)
+    sums[:, 0] = 0
     torch.cumsum(values, dim=1, dtype=torch.float64, out=sums[:, 1:])
     return sums
 
 
 def _window_sums(prefix, start, stop):
-    return prefix.gather(1, stop) - prefix.gather(1, start)
+    return prefix.gather(1, stop).sub_(prefix.gather(1, start))

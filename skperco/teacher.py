@@ -10,7 +10,7 @@ from skperco.dissimilarity import among, pairwise_dissimilarity, to_references
 from skperco.ranking import percentile_rank
 from skperco.sparse import sparse_dissimilarity
 
-_ENTRIES_PER_BLOCK = 2**23
+_ENTRIES_PER_BLOCK = 2**21
 # So many times as many neighbours are found for a whole as its parts would miss on average, so
 # that hardly any row of a part lacks one.
 _SPARE = 1.2
