@@ -86,6 +86,17 @@ def test_a_projection_is_linear_where_nothing_is_lost_and_at_its_start():
     assert not torch.allclose(moved(rows), start(rows), atol=0.1)
 
 
+@given(st.integers(0, 100))
+def test_the_gradient_of_a_projection(seed):
+    student, rows = projection(seed).double(), torch.from_numpy(rows_of(seed + 1, n=5))
+    names, values = zip(*student.named_parameters(), strict=True)
+
+    def images(*values):
+        return torch.func.functional_call(student, dict(zip(names, values, strict=True)), (rows,))
+
+    assert torch.autograd.gradcheck(images, values)
+
+
 def test_a_projection_of_zero_is_zero_with_a_finite_gradient():
     student = projection()
     image = student(torch.zeros(2, N_FEATURES))
