@@ -12,15 +12,18 @@ from skperco.metrics import (
     perception_coherence_samples,
     perception_coherence_score,
 )
+from skperco.persistence import Checkpoint
 from skperco.plotting import CoherenceCurveDisplay, CoherenceMatrixDisplay
 from skperco.ranking import percentile_rank, soft_percentile_rank
 from skperco.scoring import PerceptionCoherenceScorer
+from skperco.versions import show_versions
 
 __version__ = "0.1.0"
 
 warm_up()
 
 __all__ = [
+    "Checkpoint",
     "CoherenceCurveDisplay",
     "CoherenceDistiller",
     "CoherenceMatrixDisplay",
@@ -35,5 +38,6 @@ __all__ = [
     "perception_coherence_samples",
     "perception_coherence_score",
     "perception_coherence_test",
+    "show_versions",
     "soft_percentile_rank",
 ]

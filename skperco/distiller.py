@@ -38,6 +38,7 @@ from skperco.dissimilarity import check_metric
 from skperco.fitting import Fit, Plan
 from skperco.metrics import perception_coherence_score
 from skperco.modules import check_module, new_module
+from skperco.persistence import SaveLoadMixin
 from skperco.pools import Pool
 from skperco.progress import Progress
 from skperco.samples import check_samples
@@ -55,7 +56,11 @@ _MOST_STUDENTS = 3
 
 
 class CoherenceDistiller(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    CallbackSupportMixin,
+    SaveLoadMixin,
+    BaseEstimator,
 ):
     r"""Learn a small embedding that keeps the order of a teacher's dissimilarities.
 

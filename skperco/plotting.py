@@ -6,6 +6,7 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from skperco._extras import import_extra
 from skperco.agreement import pairwise_perception_coherence
 from skperco.curves import coherence_curve
 
@@ -25,13 +26,7 @@ _STYLES = [
 
 
 def _pyplot():
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "displays of skperco need matplotlib: pip install 'skperco[plot]'."
-        ) from error
-    return plt
+    return import_extra("matplotlib.pyplot", "plot", "for the displays of skperco")
 
 
 class CoherenceCurveDisplay:

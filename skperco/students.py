@@ -147,7 +147,8 @@ class MLPStudent(torch.nn.Module):
         self.hidden = torch.nn.ParameterList(layer.to(weight) for layer in drawn)
         self.output = torch.nn.Parameter(weight.new_zeros(len(weight), sizes[-1]))
         # Of the size at which it would add as much to the image as the linear part gives.
-        self._output_scale = _norm(weight) * row_norm / weight.shape[1] ** 0.5
+        scale = _norm(weight) * row_norm / weight.shape[1] ** 0.5
+        self.register_buffer("output_scale", torch.tensor(scale, dtype=weight.dtype))
 
     def forward(self, rows):
         """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
@@ -159,7 +160,7 @@ class MLPStudent(torch.nn.Module):
     def scaled_parameters(self):
         """Each parameter with the norm by which its steps are measured."""
         hidden = [(weight, _norm(weight)) for weight in self.hidden]
-        return [*self.linear.scaled_parameters(), *hidden, (self.output, self._output_scale)]
+        return [*self.linear.scaled_parameters(), *hidden, (self.output, self.output_scale.item())]
 
     def linear_map(self):
         """The linear part as a LinearMap, in double precision."""
@@ -183,6 +184,34 @@ def scaled_parameters(student):
         for parameter in student.parameters()
         if parameter.requires_grad
     ]
+
+
+def student_of_state(state):
+    """The linear student, projection or MLP that has this state dict.
+
+    Parameters
+    ----------
+    state : dict of str to torch.Tensor
+
+    Returns
+    -------
+    student : LinearStudent, ProjectionStudent or MLPStudent
+
+    Raises
+    ------
+    KeyError, RuntimeError
+        If there is none.
+    """
+    if "output" not in state:
+        kind = ProjectionStudent if "stretch" in state else LinearStudent
+        student = kind(state["weight"], state["bias"])
+    else:
+        prefix = "linear."
+        linear = {name.removeprefix(prefix): state[name] for name in state if prefix in name}
+        sizes = [len(state[name]) for name in state if name.startswith("hidden.")]
+        student = MLPStudent(student_of_state(linear), sizes, 1.0, torch.Generator())
+    student.load_state_dict(state)
+    return student
 
 
 def kind_of(student, n_components):
