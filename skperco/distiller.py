@@ -35,6 +35,7 @@ from skperco._validation import (
     numeric_types,
 )
 from skperco.dissimilarity import check_metric
+from skperco.exports import ExportMixin
 from skperco.fitting import Fit, Plan
 from skperco.metrics import perception_coherence_score
 from skperco.modules import check_module, new_module
@@ -60,6 +61,7 @@ class CoherenceDistiller(
     TransformerMixin,
     CallbackSupportMixin,
     SaveLoadMixin,
+    ExportMixin,
     BaseEstimator,
 ):
     r"""Learn a small embedding that keeps the order of a teacher's dissimilarities.

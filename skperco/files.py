@@ -19,11 +19,32 @@ _FIELD = "skperco"
 _LARGEST_HEADER = 100_000_000
 
 
-def write_file(path, document, tensors):
-    """Write a safetensors file, which is there as a whole or not at all.
+def replace_file(path, contents):
+    """Write a file that is there as a whole or not at all.
 
     It is written beside its place under another name, that of the file between a dot and
     ``.part``, and moved there when the disk has it.
+
+    Parameters
+    ----------
+    path : str or path-like
+    contents : bytes
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(part, "xb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_file(path, document, tensors):
+    """Write a safetensors file, as a whole or not at all.
 
     Parameters
     ----------
@@ -36,7 +57,7 @@ def write_file(path, document, tensors):
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(document, allow_nan=False)
     metadata = {_FIELD: f"{FORMAT} {_checksum(text, tensors)} {text}"}
-    _replace(Path(path), safetensors.save(tensors, metadata))
+    replace_file(path, safetensors.save(tensors, metadata))
 
 
 def read_file(path):
@@ -101,16 +122,3 @@ def _checksum(text, tensors):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _replace(path, contents):
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "xb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from builders import small
+
+from skperco import CoherenceDistiller
+from skperco.datasets import load_wordnet_glosses
+
+sentence_transformers = pytest.importorskip("sentence_transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+N_FEATURES = 32
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return list(load_wordnet_glosses().text[:500])
+
+
+@pytest.fixture(scope="module")
+def encoder(texts):
+    """Means of random vectors of words: a text encoder that nobody has to download."""
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    words = sorted({word for text in texts for word in text.lower().split()})
+    model = tokenizers.models.WordLevel({word: at for at, word in enumerate(words)}, words[0])
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    weights = np.random.default_rng(0).normal(size=(len(words), N_FEATURES)).astype(np.float32)
+    return sentence_transformers.SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu"
+    )
+
+
+@pytest.mark.parametrize("parameters", [{}, {"student": "mlp"}, {"metric": "euclidean"}], ids=str)
+def test_one_encode_gives_the_small_embeddings(texts, encoder, parameters, tmp_path):
+    from skperco.sentence import StudentModule
+
+    embeddings = encoder.encode(texts)
+    distiller = small(8, **parameters).fit(embeddings)
+    module = StudentModule(distiller)
+    encoding = sentence_transformers.SentenceTransformer(modules=[*encoder, module], device="cpu")
+    expected = distiller.transform(embeddings)
+    np.testing.assert_allclose(encoding.encode(texts), expected, atol=1e-6)
+    assert encoding.get_embedding_dimension() == 8
+    encoding.save(str(tmp_path / "model"))
+    again = sentence_transformers.SentenceTransformer(
+        str(tmp_path / "model"), device="cpu", trust_remote_code=True
+    )
+    np.testing.assert_allclose(again.encode(texts), expected, atol=1e-6)
+
+
+def test_a_folder_without_a_student(tmp_path):
+    from skperco.sentence import StudentModule
+
+    with pytest.raises(OSError, match=r"no student\.safetensors"):
+        StudentModule.load(str(tmp_path))
+
+
+def test_the_distiller_is_still_there(texts, encoder):
+    from skperco.sentence import StudentModule
+
+    module = StudentModule(small().fit(encoder.encode(texts)))
+    assert isinstance(module.distiller, CoherenceDistiller)
