@@ -7,6 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from skperco.lazy import LazyRows
+
 _MAPPED_ROWS = 64
 
 
@@ -88,6 +90,8 @@ def take_rows(array, numbers):
     Of a file that is mapped into memory the system may hold a megabyte around each row that is
     read. It is told, after some rows, that they are not needed again.
     """
+    if isinstance(array, LazyRows):
+        return array.take(numbers)
     mapping = _shared_mapping(array)
     if mapping is None:
         return array[numbers]

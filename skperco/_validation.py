@@ -10,6 +10,7 @@ import torch
 from sklearn.utils import assert_all_finite, check_array
 
 from skperco._rows import blocks, is_mapped
+from skperco.lazy import LazyRows, is_lazy
 from skperco.sparse import check_sparse_metric
 
 _ROWS_PER_BLOCK = 2**13
@@ -107,13 +108,16 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, 
     metric : str or callable, default="cosine"
     accept_sparse : bool, default=False
     lazy : bool, default=False
-        Leave an array of numbers of any type as it is, and unread: it may be on a disk.
+        Leave an array of numbers of any type as it is, and unread: it may be on a disk, or
+        one of Dask's.
 
     Returns
     -------
     embeddings : ndarray of shape (n_samples, n_features), float32 or float64
-        Or CSR, if the metric can take it and `accept_sparse`.
+        Or CSR, if the metric can take it and `accept_sparse`; or LazyRows.
     """
+    if lazy and is_lazy(embeddings):
+        return _lazy_rows(embeddings, name, metric)
     embeddings = as_array(embeddings)
     lazy = lazy and isinstance(embeddings, np.ndarray) and embeddings.dtype.kind in "fiu"
     with naming(name):
@@ -132,6 +136,12 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, 
     if isinstance(metric, str) and metric == "precomputed":
         _check_table(embeddings, name)
     return embeddings
+
+
+def _lazy_rows(data, name, metric):
+    if isinstance(metric, str) and metric == "precomputed":
+        raise ValueError(f"{name} must be in memory, or in a file, if its metric is 'precomputed'.")
+    return LazyRows(data, name)
 
 
 def check_finite_blocks(array, name):

@@ -37,6 +37,7 @@ from skperco._validation import (
 from skperco.dissimilarity import check_metric
 from skperco.exports import ExportMixin
 from skperco.fitting import Fit, Plan
+from skperco.lazy import embed_lazily, is_frame, is_lazy
 from skperco.metrics import perception_coherence_score
 from skperco.modules import check_module, new_module
 from skperco.persistence import SaveLoadMixin
@@ -540,9 +541,12 @@ class CoherenceDistiller(
         embeddings : ndarray of shape (n_samples, `n_components_`)
             In the dtype of X, float32 or float64 (half precision becomes float32, all else
             float64); a tensor, on the device of X, if X is one. With ``metric="cosine"`` rows
-            have unit norm, except zero ones.
+            have unit norm, except zero ones. Of a Dask array or frame one as lazy, whose
+            workers embed it chunk by chunk.
         """
         check_is_fitted(self, "student_")
+        if is_lazy(X):
+            return self._transform_lazily(X, out)
         # What these make of a row is finite only if the row is, and sooner looked at.
         shows = isinstance(self.student, str) and not sp.issparse(X)
         rows = self._check_rows(X, reset=False, ensure_all_finite=not shows)
@@ -561,6 +565,12 @@ class CoherenceDistiller(
         if out is None and isinstance(X, torch.Tensor):
             return torch.from_numpy(images).to(X.device)
         return images
+
+    def _transform_lazily(self, X, out):
+        if out is not None:
+            raise TypeError("out is for rows in memory: embeddings of Dask's are stored by Dask.")
+        validate_data(self, X._meta if is_frame(X) else X, reset=False, skip_check_array=True)
+        return embed_lazily(self, X)
 
     def score(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Perception coherence of the student's embedding of X with the teacher's.

@@ -18,6 +18,7 @@ from skperco._validation import (
     check_sample_weight,
 )
 from skperco.dissimilarity import to_references
+from skperco.lazy import LazyRows, fetch
 from skperco.sparse import sparse_dissimilarity
 
 # Up to so many samples every anchor and every reference is used, unless numbers are given.
@@ -140,6 +141,7 @@ class Views:
         own = np.full(self.n_samples, -1)
         own[references] = np.arange(len(references))
         own = own[anchors]
+        self._fetch(np.union1d(anchors, references))
         size = max(_LEAST_ANCHORS_PER_BLOCK, _ENTRIES_PER_BLOCK // len(references))
         blocks = [
             group[rows]
@@ -155,6 +157,12 @@ class Views:
             call(scenes, self.kept[anchors[places]], places, own[places], weights)
             for places in blocks
         )
+
+    def _fetch(self, samples):
+        """Ask for all rows of Dask's at once, if they are few: it would compute all for each."""
+        if len(samples) <= _ROWS_PER_CHUNK:
+            lazy = [view.rows for view in self._views if isinstance(view.rows, LazyRows)]
+            fetch(lazy, self.kept[samples])
 
 
 def _call(function, scenes, anchors, places, own, weights):

@@ -1,0 +1,125 @@
+"""Dask arrays and frames: embedded chunk by chunk, and read only where rows are drawn."""
+
+import copy
+
+import numpy as np
+
+from skperco._extras import import_extra
+
+
+def is_lazy(data):
+    """Whether this is a Dask array or frame."""
+    return type(data).__module__.partition(".")[0] == "dask" and hasattr(data, "dask")
+
+
+def is_frame(data):
+    """Whether this Dask collection is a frame."""
+    return hasattr(data, "map_partitions")
+
+
+def embed_lazily(distiller, data):
+    """Embeddings as lazy as the rows, chunk by chunk.
+
+    Parameters
+    ----------
+    distiller : CoherenceDistiller
+        Fitted.
+    data : dask array or frame of shape (n_samples, n_features)
+
+    Returns
+    -------
+    embeddings : dask array or frame of shape (n_samples, n_components)
+        A frame has the index of `data`.
+    """
+    worker = _without_rows(distiller)
+    if is_frame(data):
+        empty = _as_frame(worker, np.empty((0, worker.n_components_)), data._meta.index[:0])
+        return data.map_partitions(_embed_part, worker, meta=empty)
+    data = data.rechunk({1: -1})
+    dtype = np.float32 if data.dtype in (np.float16, np.float32) else np.float64
+    return data.map_blocks(
+        _embed_block,
+        worker,
+        dtype=dtype,
+        chunks=(data.chunks[0], (worker.n_components_,)),
+        meta=np.empty((0, 0), dtype=dtype),
+    )
+
+
+class LazyRows:
+    """Rows of a Dask array or frame, computed when they are taken.
+
+    Parameters
+    ----------
+    data : dask array or frame of shape (n_samples, n_features)
+    name : str
+        What the caller calls it.
+    """
+
+    ndim = 2
+
+    def __init__(self, data, name):
+        array = data.to_dask_array(lengths=True) if is_frame(data) else data
+        if array.ndim != 2 or array.dtype.kind not in "fiu":
+            raise ValueError(
+                f"{name} must be a table of numbers, got {array.ndim} dimensions of {array.dtype}."
+            )
+        self.array = array.compute_chunk_sizes() if np.isnan(array.shape).any() else array
+        self.shape = self.array.shape
+        self.dtype = self.array.dtype
+        self._numbers = self._rows = None
+
+    def take(self, numbers):
+        """Rows by their numbers, an ndarray: those fetched before, or computed now."""
+        sought, places = np.unique(numbers, return_inverse=True)
+        if self._numbers is not None:
+            at = np.searchsorted(self._numbers, sought)
+            if (self._numbers[at.clip(max=len(self._numbers) - 1)] == sought).all():
+                return self._rows[at[places]]
+        return self.array[sought].compute()[places]
+
+    def hold(self, numbers, rows):
+        """Keep rows, whose numbers are in order, for later."""
+        self._numbers, self._rows = numbers, rows
+
+
+def fetch(tables, numbers):
+    """Compute some rows of several tables at once, and hold them.
+
+    Parameters
+    ----------
+    tables : list of LazyRows
+        What they have in common is computed once.
+    numbers : ndarray of int
+    """
+    if not tables:
+        return
+    dask = import_extra("dask", "dask", "for Dask arrays and frames")
+    numbers = np.unique(numbers)
+    computed = dask.compute(*(table.array[numbers] for table in tables))
+    for table, rows in zip(tables, computed, strict=True):
+        table.hold(numbers, rows)
+
+
+def _without_rows(distiller):
+    """A copy to send to workers, which need no rows of a stream."""
+    worker = copy.copy(distiller)
+    worker._stream = None
+    worker._sklearn_output_config = {"transform": "default"}
+    return worker
+
+
+def _embed_block(rows, worker):
+    if not len(rows):
+        return np.empty((0, worker.n_components_), dtype=rows.dtype)
+    return worker.transform(rows)
+
+
+def _embed_part(frame, worker):
+    return _as_frame(worker, _embed_block(frame, worker) if len(frame) else None, frame.index)
+
+
+def _as_frame(worker, embeddings, index):
+    pandas = import_extra("pandas", "dask", "for Dask frames")
+    columns = worker.get_feature_names_out()
+    return pandas.DataFrame(embeddings, index=index, columns=columns)

@@ -1,0 +1,173 @@
+import os
+
+import numpy as np
+import pytest
+from builders import small
+
+from skperco import (
+    CoherenceDistiller,
+    neighbor_recall_score,
+    perception_coherence_samples,
+    perception_coherence_score,
+)
+from skperco.datasets import load_wordnet_glosses
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+
+N_ROWS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return load_wordnet_glosses().data
+
+
+@pytest.fixture(scope="module")
+def distiller(rows):
+    return small(8).fit(rows[:400])
+
+
+def never(*_):
+    raise AssertionError("somebody has computed this")
+
+
+@pytest.fixture
+def frames():
+    return pytest.importorskip("dask.dataframe")
+
+
+@pytest.mark.parametrize("chunks", [(1000, 384), (700, 100), ((4999, 0, 1), 384)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64])
+def test_arrays_are_transformed_chunk_by_chunk(rows, distiller, chunks, dtype):
+    rows = (100 * rows).astype(dtype)
+    found = distiller.transform(da.from_array(rows, chunks=chunks))
+    assert isinstance(found, da.Array)
+    assert found.shape == (len(rows), 8)
+    expected = distiller.transform(rows)
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found.compute(), expected, atol=1e-6)
+
+
+def test_nothing_is_computed_before_it_is_asked_for(distiller):
+    lazy = da.from_delayed(dask.delayed(never)(), shape=(100, 384), dtype=np.float32)
+    found = distiller.transform(lazy)
+    with pytest.raises(AssertionError, match="somebody has computed this"):
+        found.compute()
+
+
+def test_no_chunk_holds_more_than_one(rows, distiller):
+    sizes = []
+
+    def seen(block):
+        sizes.append(len(block))
+        return block
+
+    lazy = da.from_array(rows, chunks=(500, 384)).map_blocks(seen, meta=rows[:0])
+    distiller.transform(lazy).sum().compute()
+    assert max(sizes) == 500
+
+
+def test_frames_are_transformed_part_by_part(rows, frames):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(rows, columns=[f"x{number}" for number in range(384)])
+    distiller = small(8).fit(frame[:400])
+    lazy = frames.from_pandas(frame, npartitions=3)
+    found = distiller.transform(lazy)
+    assert list(found.columns) == list(distiller.get_feature_names_out())
+    computed = found.compute()
+    np.testing.assert_allclose(computed, distiller.transform(frame), atol=1e-6)
+    assert (computed.index == frame.index).all()
+    few = distiller.transform(lazy.loc[4001:]).compute()
+    np.testing.assert_allclose(few, computed[4001:], atol=1e-6)
+    with pytest.raises(ValueError, match="feature names"):
+        distiller.transform(lazy[["x1", "x0", *frame.columns[2:]]])
+    assert distiller.score(lazy) == pytest.approx(distiller.score(frame), abs=1e-6)
+
+
+def test_features_are_counted_before_anything_is_computed(distiller):
+    with pytest.raises(ValueError, match="expecting 384 features"):
+        distiller.transform(da.zeros((10, 3)))
+
+
+def test_what_is_not_finite_is_said_when_it_is_met(rows, distiller):
+    bad = rows[:100].copy()
+    bad[70, 3] = np.nan
+    lazy = distiller.transform(da.from_array(bad, chunks=(50, 384)))
+    with pytest.raises(ValueError, match="X contains NaN"):
+        lazy.compute()
+
+
+def test_dask_stores_its_own(rows, distiller):
+    with pytest.raises(TypeError, match="out is for rows in memory"):
+        distiller.transform(da.from_array(rows), out=np.empty((len(rows), 8)))
+
+
+@pytest.mark.parametrize("n_rows", [500, 5000])
+def test_scores_are_those_of_the_rows_in_memory(rows, distiller, n_rows):
+    teacher = rows[:n_rows]
+    student = distiller.transform(teacher)
+    lazy = [da.from_array(part, chunks=(311, 8)) for part in (teacher, student)]
+    for score in (perception_coherence_score, neighbor_recall_score):
+        assert score(*lazy) == pytest.approx(score(teacher, student), abs=1e-9)
+    weights = np.arange(n_rows) % 3
+    assert perception_coherence_score(*lazy, sample_weight=weights) == pytest.approx(
+        perception_coherence_score(teacher, student, sample_weight=weights)
+    )
+    np.testing.assert_allclose(
+        perception_coherence_samples(*lazy), perception_coherence_samples(teacher, student)
+    )
+
+
+def test_a_score_reads_each_chunk_once_and_takes_only_what_is_drawn(rows, distiller):
+    computed = []
+
+    def seen(block):
+        computed.append(len(block))
+        return block
+
+    lazy = da.from_array(rows, chunks=(500, 384)).map_blocks(seen, meta=rows[:0])
+    found = distiller.score(lazy)
+    assert found == pytest.approx(distiller.score(rows), abs=1e-6)
+    assert computed == [500] * 10
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda: da.zeros(9), "teacher must be a table of numbers"),
+        (lambda: da.zeros((9, 2, 2)), "teacher must be a table of numbers"),
+        (lambda: da.zeros((9, 2), dtype="U3"), "teacher must be a table of numbers"),
+        (lambda: da.zeros((8, 2)), "same rows"),
+    ],
+)
+def test_what_cannot_be_scored(data, message):
+    with pytest.raises(ValueError, match=message):
+        perception_coherence_score(data(), np.ones((9, 2)))
+
+
+def test_a_table_must_be_in_memory():
+    with pytest.raises(ValueError, match="must be in memory"):
+        perception_coherence_score(
+            da.zeros((9, 9)), np.ones((9, 2)), metric="cosine", teacher_metric="precomputed"
+        )
+
+
+@pytest.mark.slow
+def test_a_million_rows_on_two_workers(rows):
+    distributed = pytest.importorskip("distributed")
+    distiller = CoherenceDistiller(64, max_iter=10, random_state=0).fit(rows)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit="2GB", dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        processes = client.run(os.getpid)
+        lazy = da.random.default_rng(0).normal(size=(N_ROWS, 384), chunks=(20_000, 384))
+        lazy = lazy.astype(np.float32)
+        embeddings = distiller.transform(lazy)
+        norms = (embeddings**2).sum(axis=1)
+        assert float(abs(norms - 1).max().compute()) < 1e-5
+        assert 0.5 < distiller.score(lazy) < 1
+        assert client.run(os.getpid) == processes
