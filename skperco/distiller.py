@@ -42,6 +42,7 @@ from skperco.metrics import perception_coherence_score
 from skperco.modules import check_module, new_module
 from skperco.persistence import SaveLoadMixin
 from skperco.pools import Pool
+from skperco.processes import Processes
 from skperco.progress import Progress
 from skperco.samples import check_samples
 from skperco.streams import Stream
@@ -127,6 +128,12 @@ class CoherenceDistiller(
         bit for bit.
     device : str or torch.device, default="auto"
         Where to compute: "cpu", "cuda", ..., or "auto" for a GPU if there is one.
+    distributed : bool, default=False
+        Whether all processes of torch.distributed's default group call `fit`, each with rows of
+        its own, and fit one student together: `batch_size` and `n_references` are those of each
+        process, and every anchor sees the references of all. All rows that count, closed form
+        included, are then `max_samples` drawn from all processes. With no group, or of one
+        process, it makes no difference.
     verbose : bool, default=False
         Whether to print the progress of the fit.
 
@@ -219,6 +226,7 @@ class CoherenceDistiller(
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "device": [str, torch.device],
+        "distributed": ["boolean"],
         "verbose": ["verbose"],
     }
 
@@ -242,6 +250,7 @@ class CoherenceDistiller(
         warm_start=False,
         random_state=None,
         device="auto",
+        distributed=False,
         verbose=False,
     ):
         self.n_components = n_components
@@ -261,6 +270,7 @@ class CoherenceDistiller(
         self.warm_start = warm_start
         self.random_state = random_state
         self.device = device
+        self.distributed = distributed
         self.verbose = verbose
 
     @with_callbacks
@@ -295,8 +305,12 @@ class CoherenceDistiller(
         samples = self._check_fit_input(
             X, y, teacher_embeddings, sample_weight, reset=start is None
         )
-        self.student_ = self._learn(samples, device_of(X, self.device), start)
-        self.n_samples_seen_ = samples.n_rows
+        processes = Processes(self.distributed)
+        random_state = processes.from_first(check_random_state(self.random_state))
+        samples, n_samples = processes.pooled(samples, self.max_samples, random_state)
+        device = device_of(X, self.device)
+        self.student_ = self._learn(samples, device, start, random_state, processes)
+        self.n_samples_seen_ = n_samples
         self._stream = None
         return self
 
@@ -326,6 +340,8 @@ class CoherenceDistiller(
             As :meth:`fit` does, or if a batch has other features, or another kind of teacher,
             than those before.
         """
+        if Processes(self.distributed).size > 1:
+            raise ValueError("distributed=True is for fit: a stream belongs to one process.")
         stream = getattr(self, "_stream", None)
         learned = hasattr(self, "student_")
         batch = self._check_fit_input(
@@ -347,15 +363,17 @@ class CoherenceDistiller(
             stream = stream.followed_by(batch)
         if stream.has_news:
             device = device_of(X, self.device)
-            self.student_ = self._learn(stream.samples, device, stream.start)
+            random_state = check_random_state(self.random_state)
+            self.student_ = self._learn(
+                stream.samples, device, stream.start, random_state, Processes()
+            )
             stream = stream._replace(n_learned=stream.n_seen)
         self._stream = stream
         self.n_samples_seen_ = stream.n_seen
         return self
 
-    def _learn(self, samples, device, start):
+    def _learn(self, samples, device, start, random_state, processes):
         """A student of the samples, from its closed form or from another student."""
-        random_state = check_random_state(self.random_state)
         # First of all, so that what a module starts from does not depend on the rows.
         module_seed = None if isinstance(self.student, str) else random_state.randint(2**31)
         samples = samples.with_targets(random_state)
@@ -365,11 +383,13 @@ class CoherenceDistiller(
         fitted = samples.without(numbers[:n_held_out])
         context = self._init_callback_context(max_subtasks=_MOST_STUDENTS)
         progress = Progress(self, context, samples, 1 + (n_held_out > 0))
-        plan = self._plan(fitted, start, device, progress.watch, module_seed)
+        plan = self._plan(fitted, start, device, progress.watch, processes, module_seed)
         trial_seed, seed = random_state.randint(2**31, size=2)
         decision = self._decide(fitted, *pool.split(n_held_out), plan, trial_seed)
         self._report(decision, progress)
-        student = self._last_student(samples, pool, decision, seed).cpu()
+        student = self._last_student(samples, pool, decision, seed)
+        processes.share(student)
+        student = student.cpu()
         self.n_components_ = plan.n_components
         progress.end({"student_": student})
         return student
@@ -439,7 +459,7 @@ class CoherenceDistiller(
         n_held_out = min(int(self.validation_fraction * n_rows), _MOST_HELD_OUT)
         return n_held_out if self.early_stopping and n_held_out >= _LEAST_HELD_OUT else 0
 
-    def _plan(self, fitted, start, device, watch, module_seed):
+    def _plan(self, fitted, start, device, watch, processes, module_seed):
         settings = Settings(
             metric=self.metric,
             rank_power=self.rank_power,
@@ -463,6 +483,7 @@ class CoherenceDistiller(
             settings=settings,
             device=device,
             watch=watch,
+            processes=processes,
             start=start,
         )
 

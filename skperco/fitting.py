@@ -10,6 +10,7 @@ import torch
 from skperco._rows import MappedRows, RowTaker
 from skperco.linear_maps import leading_directions, root_mean_square_norm
 from skperco.modules import check_finite, own_randomness, regress
+from skperco.processes import Processes
 from skperco.starts import ANGULAR_METRICS, Transfer, compression_start
 from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed
 from skperco.teacher import Teacher
@@ -38,6 +39,8 @@ class Plan(NamedTuple):
     device : torch.device
     watch : callable
         Passes on the steps of a student, as :meth:`Progress.watch` does.
+    processes : Processes
+        Those that fit together.
     start : torch.nn.Module, default=None
         A student to start from in place of the closed form; left alone.
     """
@@ -48,6 +51,7 @@ class Plan(NamedTuple):
     settings: Settings
     device: torch.device
     watch: Callable
+    processes: Processes
     start: torch.nn.Module | None = None
 
 
@@ -87,6 +91,7 @@ class Fit:
         self.plan = plan
         self.random_state = random_state
         self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
+        self.draws = plan.processes.own(self.generator)
         self.transfers = samples.teacher is not None
         self.transfer = None
         self.has_closed_form = isinstance(plan.student, str)
@@ -116,7 +121,7 @@ class Fit:
         except KeyboardInterrupt:
             self.interrupted = True
         if self.losses:
-            losses = torch.stack(self.losses)
+            losses = self.plan.processes.mean([torch.stack(self.losses)])[0]
             check_finite(losses)
             self.losses = losses.tolist()
         self.blend(1.0)
@@ -134,7 +139,7 @@ class Fit:
 
     def _refine(self, seen):
         dropout = _TRANSFER_DROPOUT if self.transfers and self.has_closed_form else 0.0
-        take = RowTaker(seen.X, self.plan.device, dropout, self.generator)
+        take = RowTaker(seen.X, self.plan.device, dropout, self.draws)
         self.refinement = self._refinement(self.student, take, self.pool.teacher, seen)
         if self.transfer is not None:
             self.student.set_linear(self._refined_directions(seen))
@@ -270,7 +275,8 @@ class Fit:
 
     def _refinement(self, student, take, teacher, seen):
         weight = torch.from_numpy(seen.weight)
-        return Refinement(student, take, teacher, self._settings(seen), weight, self.generator)
+        settings = self._settings(seen)
+        return Refinement(student, take, teacher, settings, weight, self.draws, self.plan.processes)
 
     def _settings(self, seen):
         settings = self.plan.settings

@@ -53,9 +53,9 @@ class Stream(NamedTuple):
     def followed_by(self, batch):
         """The stream with one more batch."""
         samples = Samples(
-            X=_stacked(self.samples.X, batch.X, "X"),
+            X=stacked(self.samples.X, batch.X, "X"),
             weight=np.concatenate([self.samples.weight, batch.weight]),
-            teacher=_stacked(self.samples.teacher, batch.teacher, "teacher_embeddings"),
+            teacher=stacked(self.samples.teacher, batch.teacher, "teacher_embeddings"),
             teacher_metric=batch.teacher_metric,
         )
         keys = np.concatenate([self.keys, self.random_state.uniform(size=batch.n_rows)])
@@ -75,7 +75,7 @@ class Stream(NamedTuple):
         return _NEWS * (self.n_seen - self.n_learned) >= self.n_learned
 
 
-def _stacked(rows, more, name):
+def stacked(rows, more, name):
     """The rows of all batches together."""
     if rows is None and more is None:
         return None

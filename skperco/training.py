@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from skperco.comparison import comparison_by
+from skperco.processes import Processes
 from skperco.students import scaled_parameters
 from skperco.terms import FarTerm, NearTerm
 
@@ -75,9 +76,13 @@ class Refinement:
         How often a row is drawn, in proportion.
     generator : torch.Generator
         On the CPU.
+    processes : Processes, default=None
+        Those that do the same with copies of the student; this one alone if None.
     """
 
-    def __init__(self, student, take, teacher, settings, sample_weight, generator):
+    def __init__(self, student, take, teacher, settings, sample_weight, generator, processes=None):
+        self.processes = Processes() if processes is None else processes
+        self.processes.share(student)
         self.student = student
         self.take = take
         self.teacher = teacher
@@ -130,6 +135,7 @@ class Refinement:
         # A module may have parameters that it does not use.
         gradients = torch.autograd.grad(loss, values, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
+            gradients = self.processes.mean(gradients)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 direction = gradient / gradient.norm().clamp(min=_TINY)
                 parameter.velocity.lerp_(direction, 1 - _MOMENTUM)
@@ -138,7 +144,7 @@ class Refinement:
 
     def _weighted_terms(self):
         """The terms of the loss, each with its weight."""
-        far = FarTerm(self.teacher, self.comparison, lambda: self._draw(self.settings.n_references))
+        far = FarTerm(self.teacher, self.comparison, self._draw_references)
         if self.settings.rank_power == 1:
             return [(far, 1.0)]
         lists = self.teacher.nearest(min(self.settings.n_neighbors, len(self.teacher) - 1))
@@ -155,7 +161,7 @@ class Refinement:
         where it leaves the closed form's coherence as it is.
         """
         odds = self.settings.rank_power / (1 - self.settings.rank_power)
-        start = self._loss([(near, 1.0)]).item()
+        start = self.processes.mean([self._loss([(near, 1.0)])])[0].item()
         return self.settings.far_weight * odds * max(-start, 0) ** _FAR_POWER
 
     def _loss(self, terms):
@@ -179,6 +185,10 @@ class Refinement:
 
     def _normalized(self, rows):
         return self.comparison.normalize(self.student(rows))
+
+    def _draw_references(self):
+        """Numbers of the references of all processes."""
+        return self.processes.gathered(self._draw(self.settings.n_references))
 
     def _draw(self, size):
         """Numbers of random rows, drawn with replacement."""

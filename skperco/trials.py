@@ -107,6 +107,7 @@ def _try(fit, X, judge):
     for fraction in FRACTIONS if fit.losses else ():
         fit.blend(fraction)
         judgements.append(judge(fit.embed(X)))
+    judgements = fit.plan.processes.from_first(judgements)
     decision = Decision(fit.plan, fit.alpha, judgements, fit, fit.interrupted)
     fit.blend(decision.fraction)
     return decision

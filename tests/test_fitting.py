@@ -8,6 +8,7 @@ from skperco.datasets import load_wordnet_glosses
 from skperco.fitting import Fit, Plan
 from skperco.judging import Judgement
 from skperco.pools import Pool
+from skperco.processes import Processes
 from skperco.ridge import Ridge
 from skperco.samples import Samples
 from skperco.starts import _ALPHAS, _INTERCEPT, teacher_coordinates
@@ -33,7 +34,7 @@ def plan(student="linear", watch=lambda steps, *_: steps, **settings):
         "learning_rate_init": 0.1,
         "max_iter": 6,
     } | settings
-    return Plan(8, student, (16,), Settings(**settings), torch.device("cpu"), watch)
+    return Plan(8, student, (16,), Settings(**settings), torch.device("cpu"), watch, Processes())
 
 
 def compression(rows):
