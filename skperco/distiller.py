@@ -135,7 +135,8 @@ class CoherenceDistiller(
         included, are then `max_samples` drawn from all processes. With no group, or of one
         process, it makes no difference.
     verbose : bool, default=False
-        Whether to print the progress of the fit.
+        Whether to print the progress of the fit. The logger ``"skperco"`` is told the same, at
+        level INFO, whether or not.
 
     Attributes
     ----------

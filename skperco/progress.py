@@ -1,11 +1,14 @@
-"""Progress of a fit, round by round: printed, and told to scikit-learn's callbacks."""
+"""Progress of a fit, round by round: printed, logged, and told to scikit-learn's callbacks."""
 
+import logging
 import time
 from itertools import islice
 
 import numpy as np
 
 _ROUNDS = 10
+_LOGGER = logging.getLogger("skperco")
+_LOGGER.addHandler(logging.NullHandler())
 
 
 class Progress:
@@ -72,9 +75,14 @@ class Progress:
         self._end(self.context, attributes)
 
     def say(self, message, *values):
-        """Print a line, if the estimator is to; only then is the device waited for."""
-        if self.estimator.verbose:
-            print(f"[{type(self.estimator).__name__}] {message.format(*values)}")
+        """Log a line, and print it if the estimator is to; else no device is waited for."""
+        logs, prints = _LOGGER.isEnabledFor(logging.INFO), self.estimator.verbose
+        if not (logs or prints):
+            return
+        line = f"[{type(self.estimator).__name__}] {message.format(*values)}"
+        _LOGGER.info(line)
+        if prints:
+            print(line)
 
     def _end(self, task, attributes):
         """Whether a callback wants no more tasks of this kind."""

@@ -32,7 +32,7 @@ class Samples(NamedTuple):
     @property
     def n_rows(self):
         """Number of samples."""
-        return np.count_nonzero(self.weight)
+        return int(np.count_nonzero(self.weight))
 
     @property
     def rows(self):

@@ -104,7 +104,8 @@ def test_the_training_does_not_know_the_distiller():
 
 
 def test_only_the_front_door_knows_the_distiller():
-    assert {room for room in ROOMS if "distiller" in rooms_behind(room)} == {"__init__"}
+    knowing = {room for room in ROOMS if "distiller" in rooms_behind(room)}
+    assert knowing == {"__init__", "sentence"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

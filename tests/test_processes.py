@@ -204,7 +204,6 @@ def test_two_processes_are_as_good_as_one_of_as_many_references(tmp_path):
                     neighbor_recall_score(judged, embeddings),
                 ]
             )
-    print(scores)
     one, two = (np.array(scores[size]) for size in (1, 2))
     noise = np.hypot(one.std(axis=0, ddof=1), two.std(axis=0, ddof=1))
     assert (np.abs(one.mean(axis=0) - two.mean(axis=0)) < 2 * noise + 1e-3).all()

@@ -173,3 +173,13 @@ def test_what_is_left_is_the_steps_to_come_and_the_students_after_them():
     forecast.end_steps()
     forecast.begin_steps()
     assert forecast.seconds_left(1, 4) == 3
+
+
+def test_the_log_is_silent_unless_somebody_listens(rows, caplog, capsys):
+    small().fit(rows)
+    assert not caplog.records
+    caplog.set_level("INFO", logger="skperco")
+    small(early_stopping=False).fit(rows)
+    assert len(caplog.messages) == 10
+    assert all("loss" in message for message in caplog.messages)
+    assert capsys.readouterr() == ("", "")
