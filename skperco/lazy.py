@@ -9,7 +9,7 @@ from skperco._extras import import_extra
 
 def is_lazy(data):
     """Whether this is a Dask array or frame."""
-    return type(data).__module__.partition(".")[0] == "dask" and hasattr(data, "dask")
+    return type(data).__module__.startswith(("dask.array", "dask.dataframe"))
 
 
 def is_frame(data):

@@ -105,10 +105,14 @@ class _LossTold(torch.autograd.Function):
         images, norms, row_norms, lost, stretch, shift = ctx.saved_tensors
         along = grad * images
         grad_stretch, grad_shift = lost.T @ along, (lost * row_norms).T @ grad
-        grad_lost = along @ stretch[:, None] + row_norms * (grad @ shift[:, None])
+        shifted = grad @ shift[:, None]
+        grad_lost = along @ stretch[:, None] + row_norms * shifted
         share = grad_lost / (_or_one(norms) * _or_one(row_norms))
         grad_images = (grad * _stretches(lost, stretch)).addcmul_(images, share, value=-1)
-        return grad_images, None, grad_stretch[0], grad_shift[0]
+        grad_row_norms = None
+        if ctx.needs_input_grad[1]:
+            grad_row_norms = lost * shifted + grad_lost * norms / _or_one(row_norms).square()
+        return grad_images, grad_row_norms, grad_stretch[0], grad_shift[0]
 
 
 def _or_one(norms):

@@ -88,13 +88,14 @@ def test_a_projection_is_linear_where_nothing_is_lost_and_at_its_start():
 
 @given(st.integers(0, 100))
 def test_the_gradient_of_a_projection(seed):
-    student, rows = projection(seed).double(), torch.from_numpy(rows_of(seed + 1, n=5))
+    student = projection(seed).double()
+    rows = torch.from_numpy(rows_of(seed + 1, n=5)).requires_grad_()
     names, values = zip(*student.named_parameters(), strict=True)
 
-    def images(*values):
+    def images(rows, *values):
         return torch.func.functional_call(student, dict(zip(names, values, strict=True)), (rows,))
 
-    assert torch.autograd.gradcheck(images, values)
+    assert torch.autograd.gradcheck(images, (rows, *values))
 
 
 def test_a_projection_of_zero_is_zero_with_a_finite_gradient():
