@@ -58,7 +58,8 @@ class ExportMixin:
         >>> from skperco import CoherenceDistiller
         >>> from skperco.datasets import load_wordnet_glosses
         >>> embeddings = load_wordnet_glosses(return_X_y=True)[0][:500]
-        >>> module = CoherenceDistiller(8, random_state=0).fit(embeddings).to_torch()
+        >>> distiller = CoherenceDistiller(8, max_iter=20, random_state=0).fit(embeddings)
+        >>> module = distiller.to_torch()
         >>> module(torch.from_numpy(embeddings[:3])).shape
         torch.Size([3, 8])
         """

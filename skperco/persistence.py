@@ -42,7 +42,7 @@ class SaveLoadMixin:
         >>> from skperco import CoherenceDistiller
         >>> from skperco.datasets import load_wordnet_glosses
         >>> embeddings = load_wordnet_glosses(return_X_y=True)[0][:500]
-        >>> distiller = CoherenceDistiller(8, random_state=0).fit(embeddings)
+        >>> distiller = CoherenceDistiller(8, max_iter=20, random_state=0).fit(embeddings)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     distiller.save(Path(folder) / "student.safetensors")
         ...     loaded = CoherenceDistiller.load(Path(folder) / "student.safetensors")
@@ -115,7 +115,7 @@ class Checkpoint:
     >>> embeddings = load_wordnet_glosses(return_X_y=True)[0][:500]
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "checkpoint.safetensors"
-    ...     distiller = CoherenceDistiller(8, random_state=0)
+    ...     distiller = CoherenceDistiller(8, max_iter=20, random_state=0)
     ...     _ = distiller.set_callbacks(Checkpoint(path, every=0)).fit(embeddings)
     ...     later = CoherenceDistiller.load(path, warm_start=True).fit(embeddings)
     """

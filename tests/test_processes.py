@@ -96,6 +96,7 @@ def test_every_process_ends_with_the_same_student(rows, tmp_path, parameters, ha
     assert np.isfinite(first["weights"]).all()
 
 
+@pytest.mark.slow
 def test_a_group_of_one_fits_as_a_process_alone(rows, tmp_path):
     (found,) = together(tmp_path, QUICK | {"random_state": 0}, size=1, X=rows)
     # Of another number of threads, sums are rounded otherwise.
@@ -167,16 +168,24 @@ def test_a_group_that_nobody_has_made(rows, monkeypatch):
     small().fit(rows)
 
 
-def test_a_stream_belongs_to_one_process(rows, tmp_path):
-    with pytest.raises(RuntimeError, match="a stream belongs to one process"):
-        together(tmp_path, QUICK, fit="distiller.partial_fit(*parts)", X=rows)
+@pytest.fixture
+def one_of_two(monkeypatch):
+    """As if there was another process, which never answers."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda values: None)
 
 
-def test_a_table_belongs_to_one_process(rows, tmp_path):
-    parameters = QUICK | {"teacher_metric": "precomputed"}
-    fit = "distiller.fit(parts[0], np.zeros((300, 300)))"
-    with pytest.raises(RuntimeError, match="has no table of all processes' rows"):
-        together(tmp_path, parameters, fit=fit, X=rows)
+def test_a_stream_belongs_to_one_process(rows, one_of_two):
+    with pytest.raises(ValueError, match="a stream belongs to one process"):
+        small(distributed=True).partial_fit(rows)
+
+
+def test_a_table_belongs_to_one_process(rows, one_of_two):
+    distiller = small(distributed=True, teacher_metric="precomputed")
+    with pytest.raises(ValueError, match="has no table of all processes' rows"):
+        distiller.fit(rows, np.zeros((len(rows), len(rows))))
 
 
 @pytest.mark.slow
