@@ -15,8 +15,11 @@ from skperco import (
     neighbor_recall_score,
     perception_coherence_score,
 )
+from skperco._rows import RowTaker
 from skperco.datasets import load_wordnet_glosses
 from skperco.processes import Processes
+from skperco.teacher import Teacher
+from skperco.training import Refinement, Settings
 
 pytestmark = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
@@ -53,10 +56,14 @@ def together(folder, parameters, *, size=2, before="", fit="distiller.fit(*parts
     """What each of some processes has got, which fit together by torchrun."""
     np.savez(folder / "data.npz", **data)
     (folder / "worker.py").write_text(WORKER.format(parameters=parameters, before=before, fit=fit))
+    torchrun(folder, "worker.py", "data.npz", ".", size=size)
+    return [np.load(folder / f"{rank}.npz") for rank in range(size)]
+
+
+def torchrun(folder, *arguments, size=2):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={size}", "worker.py", "data.npz", "."]
     done = subprocess.run(
-        command,
+        [*command, f"--nproc-per-node={size}", *arguments],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -66,7 +73,6 @@ def together(folder, parameters, *, size=2, before="", fit="distiller.fit(*parts
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return [np.load(folder / f"{rank}.npz") for rank in range(size)]
 
 
 QUICK = {"n_components": 4, "max_iter": 12, "batch_size": 32, "n_references": 32}
@@ -124,6 +130,54 @@ def test_rows_of_one_process_only_are_learned_by_all(rows, tmp_path):
     first, second = together(tmp_path, QUICK | {"n_components": 8, "random_state": 0}, X=X)
     np.testing.assert_array_equal(first["weights"], second["weights"])
     assert np.linalg.matrix_rank(first["embeddings"], tol=1e-3) == 8
+
+
+TALK = """
+import numpy as np, torch
+from torch import distributed
+from skperco.processes import Processes
+from skperco.samples import Samples
+distributed.init_process_group("gloo")
+processes = Processes(together=True)
+rank = processes.rank
+assert processes.size == 2
+assert processes.from_first({"rank": rank}) == {"rank": 0}
+assert processes.gathered(torch.tensor([rank, rank + 5])).tolist() == [0, 5, 1, 6]
+whole, part = processes.mean([torch.full((2, 2), float(rank)), torch.tensor([3.0 * rank])])
+assert whole.tolist() == [[0.5, 0.5], [0.5, 0.5]] and part.tolist() == [1.5]
+module = torch.nn.Linear(3, 2)
+module.weight.data = module.weight.data.T.contiguous().T  # not as broadcasts like it
+torch.nn.init.constant_(module.weight, rank)
+processes.share(module)
+assert (module.weight == 0).all()
+samples = Samples(np.full((9, 2), rank), np.ones(9), None, "cosine")
+pooled, n_samples = processes.pooled(samples, 6, np.random.RandomState(0))
+assert pooled.X[:, 0].tolist() == [0] * 3 + [1] * 3 and n_samples == 18
+distributed.destroy_process_group()
+"""
+
+
+def test_what_processes_tell_each_other(tmp_path):
+    (tmp_path / "talk.py").write_text(TALK)
+    torchrun(tmp_path, "talk.py")
+
+
+def test_every_anchor_sees_the_references_of_all_processes(rows):
+    class Echo(Processes):
+        def gathered(self, numbers):
+            return torch.cat([numbers, numbers])
+
+    student = torch.nn.Linear(rows.shape[1], 4)
+    settings = Settings("cosine", 1.0, 16, 30, 10, 0.1, 5)
+    teacher = Teacher(rows, "cosine", torch.device("cpu"))
+    take = RowTaker(rows, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.ones(len(rows))
+    refinement = Refinement(student, take, teacher, settings, weight, generator, Echo())
+    ((far, _),) = refinement.terms
+    (_, references), ranks = far.draw(torch.arange(16))
+    assert len(references) == 60
+    assert ranks.shape == (16, 60)
 
 
 def test_processes_draw_other_numbers_but_the_first_its_own():
