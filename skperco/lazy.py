@@ -32,18 +32,21 @@ def embed_lazily(distiller, data):
         A frame has the index of `data`.
     """
     worker = _without_rows(distiller)
+    empty = np.empty((0, worker.n_components_), dtype=_dtype_of_embeddings(data))
     if is_frame(data):
-        empty = _as_frame(worker, np.empty((0, worker.n_components_)), data._meta.index[:0])
-        return data.map_partitions(_embed_part, worker, meta=empty)
+        empty = _as_frame(worker, empty, data._meta.index[:0])
+        return data.map_partitions(_embed_part, worker, empty, meta=empty)
     data = data.rechunk({1: -1})
-    dtype = np.float32 if data.dtype in (np.float16, np.float32) else np.float64
+    chunks = (data.chunks[0], (worker.n_components_,))
     return data.map_blocks(
-        _embed_block,
-        worker,
-        dtype=dtype,
-        chunks=(data.chunks[0], (worker.n_components_,)),
-        meta=np.empty((0, 0), dtype=dtype),
+        _embed_block, worker, empty, dtype=empty.dtype, chunks=chunks, meta=empty
     )
+
+
+def _dtype_of_embeddings(data):
+    """As transform has it: no more than single precision stays or becomes single."""
+    dtypes = set(map(str, data.dtypes if is_frame(data) else [data.dtype]))
+    return np.float32 if dtypes <= {"float16", "float32"} else np.float64
 
 
 class LazyRows:
@@ -109,14 +112,12 @@ def _without_rows(distiller):
     return worker
 
 
-def _embed_block(rows, worker):
-    if not len(rows):
-        return np.empty((0, worker.n_components_), dtype=rows.dtype)
-    return worker.transform(rows)
+def _embed_block(rows, worker, empty):
+    return worker.transform(rows) if len(rows) else empty
 
 
-def _embed_part(frame, worker):
-    return _as_frame(worker, _embed_block(frame, worker) if len(frame) else None, frame.index)
+def _embed_part(frame, worker, empty):
+    return _as_frame(worker, worker.transform(frame), frame.index) if len(frame) else empty
 
 
 def _as_frame(worker, embeddings, index):

@@ -1,5 +1,6 @@
 """A distiller as the last module of a SentenceTransformer; it needs sentence-transformers."""
 
+import copy
 from pathlib import Path
 
 from skperco._extras import import_extra
@@ -34,8 +35,15 @@ class StudentModule(_modules.Module):
 
     def __init__(self, distiller):
         super().__init__()
-        self.distiller = distiller
         self.embedder = distiller.to_torch()
+        self._fitted = distiller
+
+    @property
+    def distiller(self):
+        """The distiller, with weights as they are now: they may have been trained on."""
+        distiller = copy.copy(self._fitted)
+        distiller.student_ = copy.deepcopy(self.embedder.student).float().cpu()
+        return distiller
 
     def forward(self, features, **kwargs):
         """Features of texts, in which the small embeddings replace those of the encoder."""
@@ -44,7 +52,7 @@ class StudentModule(_modules.Module):
 
     def get_embedding_dimension(self):
         """Number of dimensions of the small embeddings."""
-        return self.distiller.n_components_
+        return self._fitted.n_components_
 
     def save(self, output_path, *args, **kwargs):
         """Write the distiller, as :meth:`CoherenceDistiller.save` does, into a folder."""

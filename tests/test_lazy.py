@@ -77,6 +77,8 @@ def test_frames_are_transformed_part_by_part(rows, frames):
     found = distiller.transform(lazy)
     assert list(found.columns) == list(distiller.get_feature_names_out())
     computed = found.compute()
+    assert (computed.dtypes == found.dtypes).all()
+    assert (computed.dtypes == distiller.transform(frame).dtype).all()
     np.testing.assert_allclose(computed, distiller.transform(frame), atol=1e-6)
     assert (computed.index == frame.index).all()
     few = distiller.transform(lazy.loc[4001:]).compute()

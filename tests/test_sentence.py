@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from builders import small
 
 from skperco import CoherenceDistiller
@@ -57,8 +58,19 @@ def test_a_folder_without_a_student(tmp_path):
         StudentModule.load(str(tmp_path))
 
 
-def test_the_distiller_is_still_there(texts, encoder):
+def test_what_is_saved_has_been_trained_on(texts, encoder, tmp_path):
     from skperco.sentence import StudentModule
 
-    module = StudentModule(small().fit(encoder.encode(texts)))
-    assert isinstance(module.distiller, CoherenceDistiller)
+    embeddings = encoder.encode(texts)
+    fitted = small().fit(embeddings)
+    before = fitted.transform(embeddings)
+    module = StudentModule(fitted)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1)
+    expected = module({"sentence_embedding": torch.from_numpy(embeddings)})["sentence_embedding"]
+    module.save(str(tmp_path))
+    loaded = CoherenceDistiller.load(tmp_path / "student.safetensors").transform(embeddings)
+    np.testing.assert_allclose(loaded, expected.detach(), atol=1e-6)
+    assert np.abs(loaded - before).max() > 0.01
+    np.testing.assert_array_equal(fitted.transform(embeddings), before)
