@@ -131,6 +131,12 @@ class Fit:
         if self.refinement is not None:
             self.refinement.blend(self._reach * fraction)
 
+    def settle(self, fraction):
+        """Put the student there for good, and let go of what it takes to move it."""
+        self.blend(fraction)
+        if self.refinement is not None:
+            self.refinement.settle()
+
     def embed(self, X):
         """The student's images of rows, an ndarray."""
         images = embed(self.student, X, device=self.plan.device, unit_norm=False)

@@ -51,9 +51,10 @@ class _Parameter:
 
     @torch.no_grad()
     def load(self, state):
-        """Take over what another has kept."""
+        """Take over what another has kept, for good."""
+        self.value.copy_(state.pop("value"))
         for name, tensor in state.items():
-            getattr(self, name).copy_(tensor)
+            setattr(self, name, tensor)
 
 
 class Refinement:
@@ -99,6 +100,7 @@ class Refinement:
     def fork_from(self, other):
         """Go on from where another, of a student of the same kind, was early on its way."""
         self.n_taken, states = other.fork
+        other.fork = None
         for parameter, state in zip(self.parameters, states, strict=True):
             parameter.load(state)
 
@@ -124,6 +126,10 @@ class Refinement:
         values = scaled_parameters(self.student if student is None else student)
         for parameter, (value, _) in zip(self.parameters, values, strict=True):
             value.copy_(torch.lerp(parameter.start, parameter.average, fraction))
+
+    def settle(self):
+        """Let go of all but the fork: the student stays where it is."""
+        self.parameters = []
 
     def _descend(self, loss, rate):
         """One step of normalised gradient descent with momentum (Cutkosky and Mehta, 2020).

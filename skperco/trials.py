@@ -109,5 +109,5 @@ def _try(fit, X, judge):
         judgements.append(judge(fit.embed(X)))
     judgements = fit.plan.processes.from_first(judgements)
     decision = Decision(fit.plan, fit.alpha, judgements, fit, fit.interrupted)
-    fit.blend(decision.fraction)
+    fit.settle(decision.fraction)
     return decision

@@ -26,8 +26,17 @@ def test_a_million_rows():
     assert grown < 20 * X.nbytes
 
 
+# What resource.getrusage says of a new process may be the peak of the one that started it.
+PRINT_PEAK = """
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
+"""
+on_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="peak memory is read as Linux tells it"
+)
+
 WIDE = """
-import resource, sys
+import sys
 import numpy as np
 import scipy.sparse as sp
 from skperco import CoherenceDistiller
@@ -45,18 +54,21 @@ X = sp.csr_array(
 teacher = rng.standard_normal((n_rows, 384), dtype=np.float32) if "teacher" in sys.argv else None
 distiller = CoherenceDistiller(64, random_state=0, device="cpu").fit(X, teacher)
 assert distiller.transform(X).shape == (n_rows, 64)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
+def peak_of(code, *arguments):
+    """Bytes that another process has held, what Python and torch take themselves included."""
+    command = [sys.executable, "-c", code + PRINT_PEAK, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout) * 1024
+
+
 @pytest.mark.slow
+@on_linux
 @pytest.mark.parametrize("teacher", ["teacher", "none"])
 def test_wide_sparse_rows_need_little_memory(teacher):
-    done = subprocess.run(
-        [sys.executable, "-c", WIDE, teacher], capture_output=True, text=True, check=True
-    )
-    # In all, what Python and torch take themselves included.
-    assert int(done.stdout) < 1.5e9
+    assert peak_of(WIDE, teacher) < 1.5e9
 
 
 MAPPED = """
@@ -68,13 +80,11 @@ X, teacher = (np.load(path, mmap_mode="r") for path in sys.argv[1:3])
 distiller = CoherenceDistiller(64, random_state=0, device="cpu").fit(X, teacher)
 out = np.lib.format.open_memmap(sys.argv[3], "w+", np.float32, (len(X), 64))
 distiller.transform(X, out=out)
-with open("/proc/self/status") as status:
-    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux tells it")
+@on_linux
 def test_files_of_a_million_rows_need_little_memory(tmp_path):
     rng = np.random.default_rng(0)
     paths = [str(tmp_path / f"{name}.npy") for name in ("X", "teacher", "out")]
@@ -84,8 +94,5 @@ def test_files_of_a_million_rows_need_little_memory(tmp_path):
             block = rng.standard_normal((10_000, 384), dtype=np.float32)
             file[start : start + 10_000] = block * np.arange(1, 385, dtype="f") ** -0.5
         del file
-    done = subprocess.run(
-        [sys.executable, "-c", MAPPED, *paths], capture_output=True, text=True, check=True
-    )
-    # In all, what Python and torch take themselves included; X and its teacher are 3 GB.
-    assert int(done.stdout) * 1024 < 2.5e9
+    # X and its teacher are 3 GB.
+    assert peak_of(MAPPED, *paths) < 2.5e9
