@@ -87,7 +87,13 @@ class SaveLoadMixin:
             return unpack(cls, document, tensors, parameters)
         except ValueError as error:
             raise ValueError(f"{path} cannot be loaded: {error}") from error
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+        ) as error:
             raise ValueError(
                 f"{path} cannot be loaded: it does not hold what a {cls.__name__} needs "
                 f"({type(error).__name__}: {error})."
