@@ -341,7 +341,8 @@ class CoherenceDistiller(
             As :meth:`fit` does, or if a batch has other features, or another kind of teacher,
             than those before.
         """
-        if Processes(self.distributed).size > 1:
+        processes = Processes(self.distributed)
+        if processes.size > 1:
             raise ValueError("distributed=True is for fit: a stream belongs to one process.")
         stream = getattr(self, "_stream", None)
         learned = hasattr(self, "student_")
@@ -366,7 +367,7 @@ class CoherenceDistiller(
             device = device_of(X, self.device)
             random_state = check_random_state(self.random_state)
             self.student_ = self._learn(
-                stream.samples, device, stream.start, random_state, Processes()
+                stream.samples, device, stream.start, random_state, processes
             )
             stream = stream._replace(n_learned=stream.n_seen)
         self._stream = stream
@@ -592,7 +593,7 @@ class CoherenceDistiller(
         if out is not None:
             raise TypeError("out is for rows in memory: embeddings of Dask's are stored by Dask.")
         validate_data(self, X._meta if is_frame(X) else X, reset=False, skip_check_array=True)
-        return embed_lazily(self, X)
+        return embed_lazily(self, X, float_types(X)[0])
 
     def score(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Perception coherence of the student's embedding of X with the teacher's.

@@ -17,7 +17,7 @@ def is_frame(data):
     return hasattr(data, "map_partitions")
 
 
-def embed_lazily(distiller, data):
+def embed_lazily(distiller, data, dtype):
     """Embeddings as lazy as the rows, chunk by chunk.
 
     Parameters
@@ -25,6 +25,8 @@ def embed_lazily(distiller, data):
     distiller : CoherenceDistiller
         Fitted.
     data : dask array or frame of shape (n_samples, n_features)
+    dtype : type
+        That :meth:`CoherenceDistiller.transform` gives the embeddings of such data.
 
     Returns
     -------
@@ -32,21 +34,13 @@ def embed_lazily(distiller, data):
         A frame has the index of `data`.
     """
     worker = _without_rows(distiller)
-    empty = np.empty((0, worker.n_components_), dtype=_dtype_of_embeddings(data))
+    empty = np.empty((0, worker.n_components_), dtype=dtype)
     if is_frame(data):
         empty = _as_frame(worker, empty, data._meta.index[:0])
         return data.map_partitions(_embed_part, worker, empty, meta=empty)
     data = data.rechunk({1: -1})
     chunks = (data.chunks[0], (worker.n_components_,))
-    return data.map_blocks(
-        _embed_block, worker, empty, dtype=empty.dtype, chunks=chunks, meta=empty
-    )
-
-
-def _dtype_of_embeddings(data):
-    """As transform has it: no more than single precision stays or becomes single."""
-    dtypes = set(map(str, data.dtypes if is_frame(data) else [data.dtype]))
-    return np.float32 if dtypes <= {"float16", "float32"} else np.float64
+    return data.map_blocks(_embed_block, worker, empty, dtype=dtype, chunks=chunks, meta=empty)
 
 
 class LazyRows:
@@ -94,11 +88,9 @@ def fetch(tables, numbers):
     tables : list of LazyRows
         What they have in common is computed once.
     numbers : ndarray of int
+        In order, each once.
     """
-    if not tables:
-        return
     dask = import_extra("dask", "dask", "for Dask arrays and frames")
-    numbers = np.unique(numbers)
     computed = dask.compute(*(table.array[numbers] for table in tables))
     for table, rows in zip(tables, computed, strict=True):
         table.hold(numbers, rows)

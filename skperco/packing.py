@@ -286,8 +286,8 @@ def _unpacked_stream(distiller, document, tensors):
     lengths = {len(rows["keys"]), *(array.shape[0] for array in rows.values())}
     if len(lengths) > 1 or rows["X"].shape[1] != distiller.n_features_in_:
         raise ValueError("the rows of its stream do not match.")
-    metric = distiller.metric if distiller.teacher_metric is None else distiller.teacher_metric
-    samples = Samples(rows["X"], rows["weight"], rows.get("teacher"), metric)
+    teacher_metric = distiller._check_metrics()
+    samples = Samples(rows["X"], rows["weight"], rows.get("teacher"), teacher_metric)
     random_state = distiller.random_state
     if document["random_state"] is not None:
         random_state = _decoded(document["random_state"])

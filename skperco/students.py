@@ -211,7 +211,9 @@ def student_of_state(state):
         student = kind(state["weight"], state["bias"])
     else:
         prefix = "linear."
-        linear = {name.removeprefix(prefix): state[name] for name in state if prefix in name}
+        linear = {
+            name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)
+        }
         sizes = [len(state[name]) for name in state if name.startswith("hidden.")]
         student = MLPStudent(student_of_state(linear), sizes, 1.0, torch.Generator())
     student.load_state_dict(state)

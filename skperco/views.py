@@ -141,7 +141,7 @@ class Views:
         own = np.full(self.n_samples, -1)
         own[references] = np.arange(len(references))
         own = own[anchors]
-        self._fetch(np.union1d(anchors, references))
+        self._fetch(anchors, references)
         size = max(_LEAST_ANCHORS_PER_BLOCK, _ENTRIES_PER_BLOCK // len(references))
         blocks = [
             group[rows]
@@ -158,10 +158,11 @@ class Views:
             for places in blocks
         )
 
-    def _fetch(self, samples):
+    def _fetch(self, anchors, references):
         """Ask for all rows of Dask's at once, if they are few: it would compute all for each."""
-        if len(samples) <= _ROWS_PER_CHUNK:
-            lazy = [view.rows for view in self._views if isinstance(view.rows, LazyRows)]
+        lazy = [view.rows for view in self._views if isinstance(view.rows, LazyRows)]
+        samples = np.union1d(anchors, references) if lazy else []
+        if 0 < len(samples) <= _ROWS_PER_CHUNK:
             fetch(lazy, self.kept[samples])
 
 
