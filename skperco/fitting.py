@@ -134,6 +134,7 @@ class Fit:
     def settle(self, fraction):
         """Put the student there for good, and let go of what it takes to move it."""
         self.blend(fraction)
+        self.samples = self.pool = self.transfer = None
         if self.refinement is not None:
             self.refinement.settle()
 
@@ -144,25 +145,35 @@ class Fit:
         return images
 
     def _refine(self, seen):
-        dropout = _TRANSFER_DROPOUT if self.transfers and self.has_closed_form else 0.0
-        take = RowTaker(seen.X, self.plan.device, dropout, self.draws)
-        self.refinement = self._refinement(self.student, take, self.pool.teacher, seen)
-        if self.transfer is not None:
-            self.student.set_linear(self._refined_directions(seen))
+        self.refinement = self._first_refinement(seen)
         if self._can_fork:
             self.refinement.fork_from(self.trial.refinement)
             early = self.trial.losses[: self.refinement.n_taken]
             self.losses = list(torch.tensor(early, device=self.plan.device))
         n_steps = self.plan.settings.max_iter - self.refinement.n_taken
-        for loss in self.plan.watch(self.refinement.run(), n_steps, self._attributes_so_far):
+        steps = self.refinement.run(keep_fork=self.trial is None and self._starts_alike)
+        for loss in self.plan.watch(steps, n_steps, self._attributes_so_far):
             self.losses.append(loss)
+
+    def _first_refinement(self, seen):
+        """The refinement before its first step, the student where that begins."""
+        dropout = _TRANSFER_DROPOUT if self.transfers and self.has_closed_form else 0.0
+        take = RowTaker(seen.X, self.plan.device, dropout, self.draws)
+        refined = None if self.transfer is None else self._refined_directions(seen)
+        refinement = self._refinement(self.student, take, self.pool.teacher, seen)
+        if refined is not None:
+            self.student.set_linear(refined)
+        return refinement
+
+    @property
+    def _starts_alike(self):
+        """Whether fits to most of the rows and to all start the same, or nearly so."""
+        return self.plan.start is not None or (self.has_closed_form and not self.transfers)
 
     @property
     def _can_fork(self):
-        """Whether the trial had the same start, or nearly the same directions of its rows."""
-        alike = self.plan.start is not None or (self.has_closed_form and not self.transfers)
         refinement = None if self.trial is None else self.trial.refinement
-        return alike and refinement is not None and refinement.fork is not None
+        return self._starts_alike and refinement is not None and refinement.fork is not None
 
     @property
     def _reach(self):

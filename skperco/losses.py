@@ -260,10 +260,10 @@ def rank_correlation_loss(dissimilarities, target):
 
 def _standardized(rows):
     centered = rows - rows.mean(1, keepdim=True)
-    norms = centered.detach().norm(dim=1, keepdim=True)
-    varying = norms > torch.finfo(rows.dtype).eps * rows.detach().norm(dim=1, keepdim=True)
-    safe = torch.where(varying, centered, 1)
-    return torch.where(varying, centered / safe.norm(dim=1, keepdim=True), 0)
+    norms = torch.linalg.vector_norm(centered, dim=1, keepdim=True)
+    least = torch.finfo(rows.dtype).eps * rows.detach().norm(dim=1, keepdim=True)
+    varying = norms > least
+    return torch.where(varying, centered / torch.where(varying, norms, 1), 0)
 
 
 def box_cox(ranks, power):

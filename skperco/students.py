@@ -1,6 +1,7 @@
 """Linear, projection and MLP students, each beginning as a closed form."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import torch
@@ -75,9 +76,14 @@ class ProjectionStudent(LinearStudent):
         self.stretch = torch.nn.Parameter(torch.zeros_like(bias))
         self.shift = torch.nn.Parameter(torch.zeros_like(bias))
 
-    def forward(self, rows):
-        """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
-        return _LossTold.apply(super().forward(rows), _row_norms(rows), self.stretch, self.shift)
+    def forward(self, rows, row_norms=None):
+        """Images of the rows, dense or in CSR layout: (n_rows, n_components).
+
+        Their norms, of shape (n_rows, 1), are computed if they are not given.
+        """
+        if row_norms is None:
+            row_norms = _row_norms(rows)
+        return _LossTold.apply(super().forward(rows), row_norms, self.stretch, self.shift)
 
     def scaled_parameters(self):
         """Each parameter with the norm by which its steps are measured."""
@@ -97,7 +103,8 @@ class _LossTold(torch.autograd.Function):
         norms = images.norm(dim=1, keepdim=True)
         lost = 1 - norms / _or_one(row_norms)
         ctx.save_for_backward(images, norms, row_norms, lost, stretch, shift)
-        return torch.addmm(images * _stretches(lost, stretch), lost * row_norms, shift[None])
+        told = _stretches(lost, stretch).mul_(images)
+        return told.addmm_(lost * row_norms, shift[None])
 
     @staticmethod
     @once_differentiable
@@ -108,7 +115,7 @@ class _LossTold(torch.autograd.Function):
         shifted = grad @ shift[:, None]
         grad_lost = along @ stretch[:, None] + row_norms * shifted
         share = grad_lost / (_or_one(norms) * _or_one(row_norms))
-        grad_images = (grad * _stretches(lost, stretch)).addcmul_(images, share, value=-1)
+        grad_images = _stretches(lost, stretch).mul_(grad).addcmul_(images, share, value=-1)
         grad_row_norms = None
         if ctx.needs_input_grad[1]:
             grad_row_norms = lost * shifted + grad_lost * norms / _or_one(row_norms).square()
@@ -173,6 +180,13 @@ class MLPStudent(torch.nn.Module):
     def set_linear(self, linear_map):
         """Take the values of a LinearMap for the linear part."""
         self.linear.set_linear(linear_map)
+
+
+def images_of(student, rows):
+    """A function that gives images of the same rows, call after call, as the student changes."""
+    if isinstance(student, ProjectionStudent):
+        return partial(student, rows, _row_norms(rows))
+    return partial(student, rows)
 
 
 def scaled_parameters(student):

@@ -8,7 +8,7 @@ import torch
 
 from skperco.comparison import comparison_by
 from skperco.processes import Processes
-from skperco.students import scaled_parameters
+from skperco.students import images_of, scaled_parameters
 from skperco.terms import FarTerm, NearTerm
 
 _FAR_POWER = 1.4
@@ -44,10 +44,9 @@ class _Parameter:
         self.velocity = torch.zeros_like(self.start)
 
     def state(self):
-        """Copies of all that the steps keep, by name."""
-        kept = {"start": self.start, "average": self.average, "velocity": self.velocity}
-        kept["value"] = self.value.detach()
-        return {name: tensor.clone() for name, tensor in kept.items()}
+        """All that the steps keep, by name; copies of what they change."""
+        kept = {"value": self.value.detach(), "average": self.average, "velocity": self.velocity}
+        return {"start": self.start} | {name: tensor.clone() for name, tensor in kept.items()}
 
     @torch.no_grad()
     def load(self, state):
@@ -69,8 +68,8 @@ class Refinement:
     ----------
     student : torch.nn.Module
         Changed in place.
-    take : callable
-        Numbers of rows, an int64 tensor, to the student's input of those rows.
+    take : RowTaker
+        Gives the student's input.
     teacher : Teacher
     settings : Settings
     sample_weight : torch.Tensor of shape (n_rows,)
@@ -88,10 +87,13 @@ class Refinement:
         self.take = take
         self.teacher = teacher
         self.settings = settings
-        self.sample_weight = sample_weight
+        # A row is drawn by the share of weight up to it, without a look at all weights.
+        mass = sample_weight.double().cumsum(0)
+        self.shares = mass / mass[-1]
         self.generator = generator
         self.device = teacher.device
         self.comparison = comparison_by(settings.metric)
+        self._see_all = None
         self.terms = self._weighted_terms()
         self.parameters = [_Parameter(*scaled) for scaled in scaled_parameters(student)]
         self.n_taken = 0
@@ -104,11 +106,14 @@ class Refinement:
         for parameter, state in zip(self.parameters, states, strict=True):
             parameter.load(state)
 
-    def run(self):
-        """Take all steps that are left, and yield the loss before each, a tensor of shape ()."""
+    def run(self, *, keep_fork=False):
+        """Take all steps that are left, and yield the loss before each, a tensor of shape ().
+
+        Another may fork from it then, if `keep_fork`.
+        """
         self.student.train()
         for step in range(self.n_taken, self.settings.max_iter):
-            if step == int(_FORK * self.settings.max_iter):
+            if keep_fork and step == int(_FORK * self.settings.max_iter):
                 self.fork = step, [parameter.state() for parameter in self.parameters]
             decay = (1 + math.cos(math.pi * step / self.settings.max_iter)) / 2
             loss = self._loss(self.terms)
@@ -129,7 +134,8 @@ class Refinement:
 
     def settle(self):
         """Let go of all but the fork: the student stays where it is."""
-        self.parameters = []
+        self.parameters, self.terms = [], []
+        self.take = self.teacher = self._see_all = None
 
     def _descend(self, loss, rate):
         """One step of normalised gradient descent with momentum (Cutkosky and Mehta, 2020).
@@ -143,8 +149,9 @@ class Refinement:
         with torch.no_grad():
             gradients = self.processes.mean(gradients)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                direction = gradient / gradient.norm().clamp(min=_TINY)
-                parameter.velocity.lerp_(direction, 1 - _MOMENTUM)
+                # The gradient itself is not divided: of wide rows it takes much memory.
+                scale = (1 - _MOMENTUM) / gradient.norm().clamp(min=_TINY)
+                parameter.velocity.mul_(_MOMENTUM).addcmul_(gradient, scale)
                 parameter.value.sub_(parameter.velocity, alpha=rate * parameter.scale)
                 parameter.average.lerp_(parameter.value, 1 - _AVERAGING)
 
@@ -183,14 +190,18 @@ class Refinement:
         """Images of rows, each computed once, and where those of all that is drawn are."""
         flat = torch.cat([part.flatten() for numbers in drawn for part in numbers])
         if len(flat) >= len(self.teacher):
-            return self._normalized(self.take.all()), drawn
+            return self.comparison.normalize(self._images_of_all()), drawn
         rows, places = flat.unique(return_inverse=True)
         places = iter(places.split([part.numel() for numbers in drawn for part in numbers]))
         at = [[next(places).view(part.shape) for part in numbers] for numbers in drawn]
-        return self._normalized(self.take(rows)), at
+        return self.comparison.normalize(self.student(self.take(rows))), at
 
-    def _normalized(self, rows):
-        return self.comparison.normalize(self.student(rows))
+    def _images_of_all(self):
+        if self.take.dropout:
+            return self.student(self.take.all())
+        if self._see_all is None:
+            self._see_all = images_of(self.student, self.take.all())
+        return self._see_all()
 
     def _draw_references(self):
         """Numbers of the references of all processes."""
@@ -198,7 +209,5 @@ class Refinement:
 
     def _draw(self, size):
         """Numbers of random rows, drawn with replacement."""
-        drawn = torch.multinomial(
-            self.sample_weight, size, replacement=True, generator=self.generator
-        )
-        return drawn.to(self.device)
+        drawn = torch.rand(size, generator=self.generator, dtype=torch.float64)
+        return torch.searchsorted(self.shares, drawn, right=True).to(self.device)

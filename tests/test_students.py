@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skperco._rows import as_tensor
-from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed
+from skperco.students import LinearStudent, MLPStudent, ProjectionStudent, embed, images_of
 
 CPU = torch.device("cpu")
 N_FEATURES, N_COMPONENTS = 9, 3
@@ -111,6 +111,19 @@ def test_an_mlp_starts_as_its_linear_part(seed, hidden_layer_sizes):
     rows = torch.from_numpy(rows_of(seed + 1, dtype=np.float32))
     found = mlp(seed, hidden_layer_sizes, moved=False)(rows)
     assert torch.equal(found, linear(seed)(rows))
+
+
+@pytest.mark.parametrize("kind", [LinearStudent, ProjectionStudent])
+def test_images_of_the_same_rows_follow_the_student(kind):
+    generator = torch.Generator().manual_seed(0)
+    student = kind(torch.randn(2, 3, generator=generator), torch.zeros(2))
+    rows = torch.randn(5, 3, generator=generator)
+    look = images_of(student, rows)
+    for _ in range(2):
+        with torch.no_grad():
+            for parameter in student.parameters():
+                parameter.add_(0.1)
+        torch.testing.assert_close(look(), student(rows))
 
 
 def test_an_mlp_that_has_moved_is_not_linear():

@@ -207,10 +207,11 @@ def test_a_fork_goes_on_from_an_early_step_of_another(rows):
     first, second = poor_student(rows), LinearStudent(torch.zeros(16, 384), torch.zeros(16))
     trial = refinement_of(rows, first, max_iter=12)
     states = []
-    for _ in trial.run():
+    for _ in trial.run(keep_fork=True):
         states.append(parameters_of(first))
     fork = refinement_of(rows, second, max_iter=12)
     fork.fork_from(trial)
+    assert trial.fork is None
     assert fork.n_taken == 4
     assert_equal(second.parameters(), states[3])
     assert len(list(fork.run())) == 8
