@@ -139,22 +139,26 @@ def among(rows, metric):
     Returns
     -------
     look : callable
-        From numbers of anchors and of references to a new tensor of shape (n_anchors,
-        n_references). Each of its rows has the order of the dissimilarities, but for rounding
-        where squared distances cancel.
+        From numbers of anchors, and of references or None for all rows, to a new tensor of
+        shape (n_anchors, n_references). Each of its rows has the order of the dissimilarities,
+        but for rounding where squared distances cancel.
     """
     if callable(metric) or metric not in _NORMALIZATIONS:
         return lambda anchors, references: pairwise_dissimilarity(
-            rows[anchors], rows[references], metric=metric
+            rows[anchors], _some(rows, references), metric=metric
         )
     prepared = _SquaredDistances(_NORMALIZATIONS[metric](rows))
     rows, half_norms = prepared.references, prepared.norms[0] / 2
     return lambda anchors, references: torch.addmm(
-        half_norms[references],
+        _some(half_norms, references),
         rows.index_select(0, anchors),
-        rows.index_select(0, references).T,
+        _some(rows, references).T,
         alpha=-1,
     )
+
+
+def _some(rows, numbers):
+    return rows if numbers is None else rows.index_select(0, numbers)
 
 
 def unit_rows(rows):

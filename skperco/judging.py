@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from skperco.concordance import concordance
-from skperco.dissimilarity import pairwise_dissimilarity, without_diagonal
+from skperco.concordance import Ranking, compare, rank, row_chunks
+from skperco.dissimilarity import to_references, without_diagonal
 from skperco.metrics import mean_of_defined, neighbor_shares
 
 # Coherence that a student may lose for the neighbours that it gains.
@@ -85,6 +85,16 @@ def _standard_error(values):
     return np.std(known) / len(known) ** 0.5 if len(known) else np.nan
 
 
+class _Part(NamedTuple):
+    """Some of the held-out rows, and what the teacher says of the others as they see them."""
+
+    rows: torch.Tensor
+    others: torch.Tensor
+    ranking: Ranking
+    nearest: torch.Tensor
+    weights: torch.Tensor | None
+
+
 class Judge:
     """The teacher's view of held-out rows, from each to the others.
 
@@ -100,23 +110,35 @@ class Judge:
     """
 
     def __init__(self, table, metric, sample_weight, n_neighbors):
-        self.table = without_diagonal(table)
         self.metric = metric
         self.sample_weight = sample_weight
-        self.reference_weight = None
-        if (sample_weight != sample_weight[0]).any():
-            weights = torch.from_numpy(sample_weight)
-            self.reference_weight = without_diagonal(weights.expand(table.shape))
         self.n_neighbors = min(n_neighbors, len(table) - 1)
-        self.neighbors = neighbor_shares(self.table, self.n_neighbors)
+        self.parts = list(self._parts(table))
 
     def __call__(self, images):
         """Judgement of a student by its images of the rows, an ndarray."""
-        rows = torch.from_numpy(images).double()
-        seen = without_diagonal(pairwise_dissimilarity(rows, rows, metric=self.metric))
-        shared = torch.minimum(neighbor_shares(seen, self.n_neighbors), self.neighbors)
-        return Judgement(
-            concordance(self.table, seen, weights=self.reference_weight).numpy(),
-            (shared.sum(1) / self.n_neighbors).numpy(),
-            self.sample_weight,
+        images = torch.from_numpy(images).double()
+        look = to_references(images, self.metric)
+        judged = zip(
+            *(self._judged(part, look(images[part.rows])) for part in self.parts), strict=True
         )
+        return Judgement(*(torch.cat(values).numpy() for values in judged), self.sample_weight)
+
+    def _parts(self, table):
+        numbers = torch.arange(len(table))
+        others = without_diagonal(numbers.expand(table.shape))
+        weights = None
+        if (self.sample_weight != self.sample_weight[0]).any():
+            weights = torch.from_numpy(self.sample_weight)[others]
+        for rows, columns, seen, of_others in row_chunks(
+            numbers, others, without_diagonal(table), weights=weights
+        ):
+            nearest = neighbor_shares(seen, self.n_neighbors)
+            yield _Part(rows, columns, rank(seen, of_others), nearest, of_others)
+
+    def _judged(self, part, seen):
+        """Coherence and recall of each row of a part, by what it sees of all rows."""
+        seen = seen.gather(1, part.others)
+        shared = torch.minimum(neighbor_shares(seen, self.n_neighbors), part.nearest)
+        coherences = compare(part.ranking, rank(seen, part.weights), part.weights)
+        return coherences, shared.sum(1) / self.n_neighbors

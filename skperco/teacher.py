@@ -6,11 +6,11 @@ import scipy.sparse as sp
 import torch
 
 from skperco._rows import chunks
-from skperco.dissimilarity import among, pairwise_dissimilarity, to_references
+from skperco.dissimilarity import among, pairwise_dissimilarity
 from skperco.ranking import percentile_rank
 from skperco.sparse import sparse_dissimilarity
 
-_ENTRIES_PER_BLOCK = 2**21
+_ENTRIES_PER_BLOCK = 2**20
 # So many times as many neighbours are found for a whole as its parts would miss on average, so
 # that hardly any row of a part lacks one.
 _SPARE = 1.2
@@ -44,16 +44,19 @@ class Teacher:
     def __len__(self):
         return self.representation.shape[0]
 
-    def order(self, anchors, references):
+    def order(self, anchors, references=None):
         """What every anchor sees of every reference, by their numbers: its order, not its values.
 
-        Up to rounding, where dense rows are nearly the same.
+        Of all rows, if there are no numbers of references. Up to rounding, where dense rows are
+        nearly the same.
         """
         if self._among is not None:
             return self._among(anchors, references)
         if self.metric == "precomputed":
-            return self.representation[anchors[:, None], references]
-        rows, columns = anchors.cpu().numpy(), references.cpu().numpy()
+            places = anchors if references is None else (anchors[:, None], references)
+            return self.representation[places]
+        rows = anchors.cpu().numpy()
+        columns = slice(None) if references is None else references.cpu().numpy()
         table = dissimilarity_table(self.representation, self.metric, rows, columns)
         return table.to(self.device, torch.float32)
 
@@ -95,23 +98,14 @@ class Teacher:
 
     def _found(self, n_neighbors):
         everyone = torch.arange(len(self), device=self.device)
-        look = self._look_at_all(everyone)
-        found = []
+        # Blocks that come and go between parts of a result that stay would leave holes in memory.
+        near = torch.empty((len(self), n_neighbors), device=self.device)
+        neighbors = torch.empty_like(near, dtype=torch.int64)
         for rows in chunks(len(self), max(1, _ENTRIES_PER_BLOCK // len(self))):
-            seen = look(rows)
+            seen = self.order(everyone[rows])
             seen[everyone[: len(seen)], everyone[rows]] = torch.inf
-            near, neighbors = seen.topk(n_neighbors, dim=1, largest=False)
-            found.append((neighbors, near))
-        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
-
-    def _look_at_all(self, everyone):
-        """From a slice of rows to a new table of what they see of all, in its order."""
-        if sp.issparse(self.representation):
-            return lambda rows: self.order(everyone[rows], everyone)
-        if self.metric == "precomputed":
-            return lambda rows: self.representation[rows].clone()
-        look = to_references(self.representation, self.metric)
-        return lambda rows: look(self.representation[rows])
+            near[rows], neighbors[rows] = seen.topk(n_neighbors, dim=1, largest=False)
+        return neighbors, near
 
 
 def dissimilarity_table(representation, metric, rows=slice(None), columns=slice(None)):

@@ -44,6 +44,19 @@ def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted
     assert judged.recall == pytest.approx(recall, abs=1e-12)
 
 
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
+    teacher, images = embeddings(0), embeddings(1, d=2)
+    weights = np.arange(1.0, 31) if weighted else np.ones(30)
+    table = dissimilarity_table(teacher, "cosine")
+    whole = Judge(table, "cosine", weights, 3)(images)
+    monkeypatch.setattr("skperco.concordance._ENTRIES_PER_CHUNK", 7 * 29)
+    judge = Judge(table, "cosine", weights, 3)
+    assert len(judge.parts) == 5
+    np.testing.assert_allclose(judge(images).coherences, whole.coherences, atol=1e-12)
+    np.testing.assert_array_equal(judge(images).recalls, whole.recalls)
+
+
 def test_the_judge_of_two_rows_sees_one_neighbor():
     rows = embeddings(0, n=2)
     judged = Judge(dissimilarity_table(rows, "cosine"), "cosine", np.ones(2), 1)(rows)

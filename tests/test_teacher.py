@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import references
+import scipy.sparse as sp
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -94,6 +95,17 @@ def test_a_teacher_sees_the_numbered_rows_in_order(seed, metric):
     expected = references.table(rows, metric)[anchors][:, others]
     assume(np.diff(np.sort(expected)).min() > 1e-5)
     np.testing.assert_array_equal(seen.argsort(1), expected.argsort(1))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan", "precomputed"])
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+def test_without_numbers_all_rows_are_references(metric, layout):
+    if layout is sp.csr_array and metric == "precomputed":
+        pytest.skip("a table is dense")
+    rows = lopsided_table(0) if metric == "precomputed" else embeddings(0)
+    teacher, anchors = Teacher(layout(rows), metric, CPU), torch.tensor([3, 1])
+    expected = teacher.order(anchors, torch.arange(len(rows)))
+    torch.testing.assert_close(teacher.order(anchors), expected)
 
 
 @given(SEEDS)
