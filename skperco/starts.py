@@ -128,19 +128,21 @@ class Transfer:
 
         Returns
         -------
-        predictions : ndarray of shape (n_rows, n_targets)
-        teacher : ndarray of shape (n_rows, 2 * n_targets)
+        predictions : ndarray of shape (n_rows, n_targets), float32
+        teacher : ndarray of shape (n_rows, 2 * n_targets), float32
         metric : str
             The teacher's.
         """
         n_rows = X.shape[0]
-        predictions = np.empty(targets.shape)
+        predictions = np.empty(targets.shape, dtype=np.float32)
         for fold in np.array_split(self.random_state.permutation(n_rows), _FOLDS):
             others = np.setdiff1d(np.arange(n_rows), fold)
             seen = self._ridge(X[others], sample_weight[others])
             predictions[fold] = seen.predict(X[fold], targets[others], self.alpha)[:]
         known = _unit_rows(predictions) if self.angular else predictions
-        teacher = np.hstack([known, _TARGETS_BESIDE_PREDICTIONS * targets])
+        teacher = np.hstack(
+            [known, np.float32(_TARGETS_BESIDE_PREDICTIONS) * targets], dtype=np.float32
+        )
         return predictions, teacher, "cosine" if self.angular else "euclidean"
 
     def _ridge(self, X, sample_weight):
