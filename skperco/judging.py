@@ -9,8 +9,10 @@ from skperco.concordance import Ranking, compare, rank, row_chunks
 from skperco.dissimilarity import to_references, without_diagonal
 from skperco.metrics import mean_of_defined, neighbor_shares
 
-# Coherence that a student may lose for the neighbours that it gains.
+# Coherence that a student may lose for the neighbours that it gains: against the closed form, and
+# against the most coherent on the way, since what costs more than this gains hardly a neighbour.
 _TOLERANCE = 5e-4
+_TOLERANCE_ON_THE_WAY = 3e-3
 
 
 class Judgement(NamedTuple):
@@ -70,14 +72,12 @@ def farthest(judgements, rank_power):
     -------
     chosen : int
     """
-    kept = [judged for judged in judgements if judged.keeps(judgements[0], rank_power)]
-    best = max(kept, key=lambda judged: judged.worth(rank_power), default=judgements[0])
-    return max(
-        number
-        for number, judged in enumerate(judgements)
-        if judged is judgements[0]
-        or (judged.keeps(judgements[0], rank_power) and judged.matches(best, rank_power))
-    )
+    kept = [n for n, judged in enumerate(judgements) if judged.keeps(judgements[0], rank_power)]
+    if rank_power >= 0.5:
+        least = max((judgements[n].coherence for n in kept), default=0) - _TOLERANCE_ON_THE_WAY
+        kept = [n for n in kept if judgements[n].coherence >= least]
+    best = judgements[max(kept, key=lambda n: judgements[n].worth(rank_power), default=0)]
+    return max((n for n in kept if judgements[n].matches(best, rank_power)), default=0)
 
 
 def _standard_error(values):

@@ -143,6 +143,14 @@ def test_the_farthest_is_the_last_that_matches_the_best(coherences, chosen):
     assert farthest([uniform(coherence, 0.5) for coherence in coherences], 1) == chosen
 
 
+@pytest.mark.parametrize(("power", "chosen"), [(0.4, 3), (0.5, 2), (0.9, 2)])
+def test_the_farthest_is_near_the_most_coherent_on_the_way(power, chosen):
+    coherences = [0.5, 0.508, 0.506, 0.504]
+    recalls = [0.5, 0.6, 0.7, 0.9]
+    judgements = [uniform(*both) for both in zip(coherences, recalls, strict=True)]
+    assert farthest(judgements, power) == chosen
+
+
 @given(st.lists(JUDGEMENTS, min_size=1, max_size=5), SHARES)
 def test_the_farthest_keeps_what_the_first_has(judgements, power):
     assert judgements[farthest(judgements, power)].keeps(judgements[0], power)
