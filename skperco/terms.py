@@ -5,9 +5,6 @@ import torch
 from skperco.losses import rank_correlation_loss, rank_loss
 from skperco.ranking import percentile_rank
 
-# The far term takes the first so many anchors of a step: sorts are dear, and what random
-# references teach hardly differs from anchor to anchor.
-_FAR_ANCHORS = 256
 # References that one step draws from the list of an anchor's nearest.
 _NEAR_REFERENCES = 10
 # A loss below this counts as zero: its logarithm must not outweigh the other loss.
@@ -22,18 +19,18 @@ class FarTerm:
     teacher : Teacher
     comparison : Comparison
         Of the student's images.
-    draw_references : callable
-        Draws the numbers of references.
+    pair : callable
+        From the numbers of anchors to those of some of them and of their references.
     """
 
-    def __init__(self, teacher, comparison, draw_references):
+    def __init__(self, teacher, comparison, pair):
         self.teacher = teacher
         self.comparison = comparison
-        self.draw_references = draw_references
+        self.pair = pair
 
     def draw(self, anchors):
         """Numbers of anchors and references, and the ranks that these should have."""
-        anchors, references = anchors[:_FAR_ANCHORS], self.draw_references()
+        anchors, references = self.pair(anchors)
         return (anchors, references), percentile_rank(self.teacher.order(anchors, references))
 
     def __call__(self, images, places, target):

@@ -12,9 +12,13 @@ from skperco.students import images_of, scaled_parameters
 from skperco.terms import FarTerm, NearTerm
 
 _FAR_POWER = 1.4
-# Another refinement may fork from one of fewer rows after this share of the steps, which are
-# coarse: it comes as far as if it had gone all the way on its own.
-_FORK = 1 / 3
+# The far term takes the first so many anchors of a step: sorts are dear, and what random
+# references teach hardly differs from anchor to anchor.
+_FAR_ANCHORS = 256
+# Of the first steps, which are coarse: this share of all. Half the anchors of the far term serve
+# them, and another refinement may fork there from one of fewer rows: it comes as far as if it had
+# gone all the way on its own.
+_COARSE = 1 / 3
 _MOMENTUM = 0.9
 _AVERAGING = 0.95
 _TINY = 1e-30
@@ -93,10 +97,10 @@ class Refinement:
         self.generator = generator
         self.device = teacher.device
         self.comparison = comparison_by(settings.metric)
+        self.n_taken = 0
         self._see_all = None
         self.terms = self._weighted_terms()
         self.parameters = [_Parameter(*scaled) for scaled in scaled_parameters(student)]
-        self.n_taken = 0
         self.fork = None
 
     def fork_from(self, other):
@@ -113,7 +117,7 @@ class Refinement:
         """
         self.student.train()
         for step in range(self.n_taken, self.settings.max_iter):
-            if keep_fork and step == int(_FORK * self.settings.max_iter):
+            if keep_fork and step == self._n_coarse:
                 self.fork = step, [parameter.state() for parameter in self.parameters]
             decay = (1 + math.cos(math.pi * step / self.settings.max_iter)) / 2
             loss = self._loss(self.terms)
@@ -123,6 +127,7 @@ class Refinement:
                     "dissimilarities without a gradient."
                 )
             self._descend(loss, self.settings.learning_rate_init * decay)
+            self.n_taken += 1
             yield loss.detach()
 
     @torch.no_grad()
@@ -157,7 +162,7 @@ class Refinement:
 
     def _weighted_terms(self):
         """The terms of the loss, each with its weight."""
-        far = FarTerm(self.teacher, self.comparison, self._draw_references)
+        far = FarTerm(self.teacher, self.comparison, self._pair)
         if self.settings.rank_power == 1:
             return [(far, 1.0)]
         lists = self.teacher.nearest(min(self.settings.n_neighbors, len(self.teacher) - 1))
@@ -203,9 +208,15 @@ class Refinement:
             self._see_all = images_of(self.student, self.take.all())
         return self._see_all()
 
-    def _draw_references(self):
-        """Numbers of the references of all processes."""
-        return self.processes.gathered(self._draw(self.settings.n_references))
+    @property
+    def _n_coarse(self):
+        return int(_COARSE * self.settings.max_iter)
+
+    def _pair(self, anchors):
+        """Some of the anchors, and references of all processes."""
+        n_anchors = _FAR_ANCHORS // 2 if self.n_taken < self._n_coarse else _FAR_ANCHORS
+        references = self._draw(self.settings.n_references)
+        return anchors[:n_anchors], self.processes.gathered(references)
 
     def _draw(self, size):
         """Numbers of random rows, drawn with replacement."""

@@ -202,6 +202,18 @@ def test_rows_that_are_all_alike_teach_nothing():
     assert_equal(student.parameters(), parameters_of(poor_student(rows)))
 
 
+def test_the_far_term_takes_the_first_anchors_and_at_first_half_of_them(rows, monkeypatch):
+    monkeypatch.setattr("skperco.training._FAR_ANCHORS", 40)
+    anchors, drawn = torch.arange(64), []
+    refinement = refinement_of(rows, poor_student(rows), max_iter=9)
+    for _ in refinement.run():
+        taken, references = refinement._pair(anchors)
+        assert len(references) == 128
+        assert torch.equal(taken, anchors[: len(taken)])
+        drawn.append(len(taken))
+    assert drawn == 2 * [20] + 7 * [40]
+
+
 def test_a_fork_goes_on_from_an_early_step_of_another(rows):
     """And to the same end, if it draws the same from there."""
     first, second = poor_student(rows), LinearStudent(torch.zeros(16, 384), torch.zeros(16))
