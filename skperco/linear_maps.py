@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.utils.extmath import svd_flip
 
@@ -60,9 +59,9 @@ def leading_directions(X, n_components, *, center, sample_weight, random_state):
 def _moment_directions(X, mean, n_components, sample_weight):
     squares = moments(X, sample_weight)
     squares -= sample_weight.sum() * np.outer(mean, mean)
-    last = len(squares) - 1
-    _, vectors = eigh(squares, subset_by_index=[last - n_components + 1, last])
-    return vectors[:, ::-1].T
+    # By NumPy, whose threads have multiplied: those of SciPy would have to fight them.
+    _, vectors = np.linalg.eigh(squares)
+    return vectors[:, : -n_components - 1 : -1].T
 
 
 def _iterated_directions(X, mean, n_components, sample_weight, random_state):

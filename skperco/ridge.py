@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh
 
 from skperco._rows import MappedRows, chunks
 from skperco.linear_maps import (
@@ -124,7 +123,7 @@ class _MomentSolver:
         corner = design.constant * sums[:, None]
         total = design.constant**2 * design.sample_weight.sum()
         squares = moments(design.X, design.sample_weight)
-        values, self.vectors = eigh(np.block([[squares, corner], [corner.T, total]]))
+        values, self.vectors = np.linalg.eigh(np.block([[squares, corner], [corner.T, total]]))
         self.values = values.clip(0)[:, None]
 
     def __call__(self, targets):
