@@ -66,8 +66,10 @@ def _moment_directions(X, mean, n_components, sample_weight):
 
 def _iterated_directions(X, mean, n_components, sample_weight, random_state):
     X = X[:] if isinstance(X, MappedRows) else X
-    # In the type of X: of wide rows, a few directions take much memory.
-    root = np.sqrt(sample_weight).astype(X.dtype)[:, None]
+    # In the type of X: of wide rows, a few directions take much memory. It must hold the products
+    # with what the shortest rows weigh.
+    root = np.sqrt(sample_weight).clip(max=np.finfo(X.dtype).max ** 0.5)
+    root = root.astype(X.dtype)[:, None]
     mean = mean.astype(X.dtype)[:, None]
 
     def forward(columns):

@@ -90,6 +90,13 @@ def test_zero_rows_do_not_spoil_a_start(metric, columns):
     assert np.isfinite(compression_start(X, 4, **options(metric))(X)).all()
 
 
+@METRICS
+def test_rows_too_short_for_single_precision_do_not_spoil_a_start(metric, columns):
+    X = rows_of(0).astype(np.float32)
+    X[:7] *= np.float32(1e-40)
+    assert np.isfinite(compression_start(X, 4, **options(metric))(X)).all()
+
+
 @LAYOUTS
 @METRICS
 def test_transfer_takes_the_leading_directions_of_ridge_regression(layout, metric, columns):
