@@ -54,9 +54,11 @@ def concordance(teacher, student, *, weights=None, teacher_rtol=0.0, student_rto
 
 def row_chunks(*tables, weights):
     """Rows of tables of the same shape and of their weights, as many as are quick to count."""
-    shape = tables[-1].shape
-    rows = max(1, _ENTRIES_PER_CHUNK // shape[1])
-    weights = repeat(None) if weights is None else weights.double().expand(shape).split(rows)
+    rows = max(1, _ENTRIES_PER_CHUNK // tables[0].shape[1])
+    if weights is None:
+        weights = repeat(None)
+    else:
+        weights = weights.double().expand(tables[0].shape).split(rows)
     return zip(*(table.split(rows) for table in tables), weights, strict=False)
 
 

@@ -106,6 +106,7 @@ class Fit:
             self.student = self._regressed(copy.deepcopy(plan.student).to(plan.device))
         self.losses = []
         self.refinement = None
+        self.fork = None
         self.interrupted = False
 
     def refine(self):
@@ -134,9 +135,7 @@ class Fit:
     def settle(self, fraction):
         """Put the student there for good, and let go of what it takes to move it."""
         self.blend(fraction)
-        self.samples = self.pool = self.transfer = None
-        if self.refinement is not None:
-            self.refinement.settle()
+        self.samples = self.pool = self.transfer = self.refinement = None
 
     def embed(self, X):
         """The student's images of rows, an ndarray."""
@@ -146,14 +145,15 @@ class Fit:
 
     def _refine(self, seen):
         self.refinement = self._first_refinement(seen)
-        if self._can_fork:
-            self.refinement.fork_from(self.trial.refinement)
+        if self.trial is not None and self.trial.fork is not None:
+            self.refinement.fork_from(self.trial)
             early = self.trial.losses[: self.refinement.n_taken]
             self.losses = list(torch.tensor(early, device=self.plan.device))
         n_steps = self.plan.settings.max_iter - self.refinement.n_taken
         steps = self.refinement.run(keep_fork=self.trial is None and self._starts_alike)
         for loss in self.plan.watch(steps, n_steps, self._attributes_so_far):
             self.losses.append(loss)
+        self.fork = self.refinement.fork
 
     def _first_refinement(self, seen):
         """The refinement before its first step, the student where that begins."""
@@ -169,11 +169,6 @@ class Fit:
     def _starts_alike(self):
         """Whether fits to most of the rows and to all start the same, or nearly so."""
         return self.plan.start is not None or (self.has_closed_form and not self.transfers)
-
-    @property
-    def _can_fork(self):
-        refinement = None if self.trial is None else self.trial.refinement
-        return self._starts_alike and refinement is not None and refinement.fork is not None
 
     @property
     def _reach(self):

@@ -130,9 +130,8 @@ class Judge:
         weights = None
         if (self.sample_weight != self.sample_weight[0]).any():
             weights = torch.from_numpy(self.sample_weight)[others]
-        for rows, columns, seen, of_others in row_chunks(
-            numbers, others, without_diagonal(table), weights=weights
-        ):
+        tables = (without_diagonal(table), others, numbers)
+        for seen, columns, rows, of_others in row_chunks(*tables, weights=weights):
             nearest = neighbor_shares(seen, self.n_neighbors)
             yield _Part(rows, columns, rank(seen, of_others), nearest, of_others)
 

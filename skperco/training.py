@@ -104,7 +104,10 @@ class Refinement:
         self.fork = None
 
     def fork_from(self, other):
-        """Go on from where another, of a student of the same kind, was early on its way."""
+        """Go on from where another, of a student of the same kind, was early on its way.
+
+        It is what has kept a `fork`, and has none any more.
+        """
         self.n_taken, states = other.fork
         other.fork = None
         for parameter, state in zip(self.parameters, states, strict=True):
@@ -116,10 +119,10 @@ class Refinement:
         Another may fork from it then, if `keep_fork`.
         """
         self.student.train()
-        for step in range(self.n_taken, self.settings.max_iter):
-            if keep_fork and step == self._n_coarse:
-                self.fork = step, [parameter.state() for parameter in self.parameters]
-            decay = (1 + math.cos(math.pi * step / self.settings.max_iter)) / 2
+        while self.n_taken < self.settings.max_iter:
+            if keep_fork and self.n_taken == self._n_coarse:
+                self.fork = self.n_taken, [parameter.state() for parameter in self.parameters]
+            decay = (1 + math.cos(math.pi * self.n_taken / self.settings.max_iter)) / 2
             loss = self._loss(self.terms)
             if not loss.requires_grad:
                 raise ValueError(
@@ -136,11 +139,6 @@ class Refinement:
         values = scaled_parameters(self.student if student is None else student)
         for parameter, (value, _) in zip(self.parameters, values, strict=True):
             value.copy_(torch.lerp(parameter.start, parameter.average, fraction))
-
-    def settle(self):
-        """Let go of all but the fork: the student stays where it is."""
-        self.parameters, self.terms = [], []
-        self.take = self.teacher = self._see_all = None
 
     def _descend(self, loss, rate):
         """One step of normalised gradient descent with momentum (Cutkosky and Mehta, 2020).

@@ -1,6 +1,7 @@
 """Trials: fits without the held-out samples, which judge them and so decide about the last fit."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from numpy.random import RandomState
@@ -75,21 +76,22 @@ def decide(fitted, pool, held_out, plan, seed):
     decision : Decision
     """
     table = dissimilarity_table(held_out.representation, held_out.teacher_metric)
-    judge, ridge_judge = (
-        Judge(table, plan.settings.metric, held_out.weight, n_neighbors)
-        for n_neighbors in (_NEIGHBORS, _NEIGHBORS_OF_RIDGE)
-    )
+
+    @cache
+    def judge_by(n_neighbors):
+        return Judge(table, plan.settings.metric, held_out.weight, n_neighbors)
 
     def worth(start):
-        return ridge_judge(start(held_out.X)).worth(plan.settings.rank_power)
+        judged = judge_by(_NEIGHBORS_OF_RIDGE)(start(held_out.X))
+        return judged.worth(plan.settings.rank_power)
 
     fit = Fit(fitted, pool, plan, RandomState(seed), worth=worth)
-    decision = _try(fit, held_out.X, judge)
+    decision = _try(fit, held_out.X, judge_by(_NEIGHBORS))
     if _is_short(decision):
         settings = plan.settings._replace(far_weight=_FIRMER * plan.settings.far_weight)
         firmer = plan._replace(settings=settings)
         fit = Fit(fitted, pool, firmer, RandomState(seed), alpha=decision.alpha)
-        again = _try(fit, held_out.X, judge)
+        again = _try(fit, held_out.X, judge_by(_NEIGHBORS))
         decision = max(decision, again, key=lambda one: one.fraction)
         decision = decision._replace(interrupted=again.interrupted)
     return decision

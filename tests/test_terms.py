@@ -53,6 +53,7 @@ def test_the_far_term_wants_the_ranks_that_the_teacher_sees(rows, far):
 def test_the_far_term_ranks_for_the_anchors_that_are_paired_only(far):
     (anchors, _), target = far.draw(torch.arange(40).repeat(10))
     assert len(anchors) == len(target) == 300
+    assert torch.equal(anchors, torch.arange(40).repeat(10)[: len(anchors)])
 
 
 @pytest.mark.parametrize("term", ["near", "far"])
