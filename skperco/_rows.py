@@ -150,7 +150,7 @@ class RowTaker:
     def all(self):
         """Every row."""
         if self.is_elsewhere:
-            return self(torch.arange(self.array.shape[0]))
+            return self(torch.arange(self.array.shape[0], device="cpu"))
         return self._hidden(self.array)
 
     def _hidden(self, rows):
@@ -158,4 +158,5 @@ class RowTaker:
         return rows * self._kept(rows.shape).to(self.device) if self.dropout else rows
 
     def _kept(self, shape):
-        return torch.rand(shape, generator=self.generator) >= self.dropout
+        drawn = torch.rand(shape, generator=self.generator, dtype=torch.float32, device="cpu")
+        return drawn >= self.dropout

@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from skperco._global_settings import default_settings
 from skperco.concordance import compare, rank, row_chunks
 from skperco.dissimilarity import check_metric
 from skperco.metrics import gather, mean_of_defined
 from skperco.views import Views
 
 
+@default_settings()
 def pairwise_perception_coherence(
     representations,
     *,

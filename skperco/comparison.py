@@ -8,6 +8,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
+from skperco._global_settings import without_autocast
 from skperco.dissimilarity import pairwise_dissimilarity, row_centered, unit_rows
 
 _ORDERS = {"euclidean": 2, "manhattan": 1}
@@ -104,6 +105,7 @@ class _ListedProducts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx, grad):
         rows, anchors, listed, looking = ctx.saved_tensors
         of_listed = grad[:, :, None] * looking[:, None]

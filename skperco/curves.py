@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, check_random_state
 
+from skperco._global_settings import default_settings
 from skperco.concordance import concordance
 from skperco.metrics import gather, mean_of_defined, pair_of_views
 from skperco.ranking import arrange, sort_rows, tie_bounds
@@ -22,6 +23,7 @@ class CoherenceCurve(NamedTuple):
     coherences: np.ndarray
 
 
+@default_settings()
 def coherence_curve(
     teacher,
     student,

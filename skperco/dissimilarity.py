@@ -1,13 +1,17 @@
 """Pairwise dissimilarities between anchors and references, by name or callable."""
 
 import difflib
+from functools import partial
 
 import torch
 from torch.autograd.function import once_differentiable
 
+from skperco._global_settings import without_autocast
+
 _PAIRS_PER_CHUNK = 2**15
 
 
+@without_autocast
 def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
     """Dissimilarities of every anchor to every reference.
 
@@ -169,6 +173,11 @@ def unit_rows(rows):
     return _UnitRows.apply(rows)
 
 
+def row_norms(rows):
+    """Norms of the rows, of shape (..., 1), whose squares neither underflow nor overflow."""
+    return _RowNorms.apply(rows)
+
+
 def row_centered(rows):
     """Subtract from every row its own mean; constant rows become exactly zero."""
     # The mean of a constant row is rounded: what is left of such a row would be noise.
@@ -258,10 +267,40 @@ class _UnitRows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx, grad):
         unit, norms = ctx.saved_tensors
         along = (grad * unit).sum(-1, keepdim=True)
         return torch.addcmul(grad, unit, along, value=-1).div_(norms)
+
+
+class _RowNorms(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows):
+        norms = _norms_in_range(rows)
+        ctx.save_for_backward(rows, norms)
+        return norms
+
+    @staticmethod
+    @once_differentiable
+    @without_autocast
+    def backward(ctx, grad):
+        rows, norms = ctx.saved_tensors
+        return grad * (rows / torch.where(norms > 0, norms, 1))
+
+
+def _norms_in_range(rows):
+    precise = partial(torch.linalg.vector_norm, dim=-1, keepdim=True, dtype=torch.float64)
+    # Only the CPU can choose rows without a synchronization, and a traced graph cannot choose.
+    if rows.device.type != "cpu" or torch.compiler.is_compiling():
+        return precise(rows).to(rows.dtype)
+    norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    precision = torch.finfo(rows.dtype)
+    inexact = (norms < (precision.tiny / precision.eps) ** 0.5) | norms.isinf()
+    if inexact.any():
+        chosen = inexact.squeeze(-1)
+        norms[chosen] = precise(rows[chosen]).to(rows.dtype)
+    return norms
 
 
 class _SquaredDistances:
@@ -298,6 +337,7 @@ class _SquaredEuclidean(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx, grad):
         anchors, references = ctx.saved_tensors
         grad_anchors = grad.sum(-1)[..., None] * anchors - grad @ references

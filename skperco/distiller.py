@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skperco._global_settings import default_settings
 from skperco._rows import is_mapped
 from skperco._validation import (
     as_array,
@@ -276,6 +277,7 @@ class CoherenceDistiller(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @default_settings()
     def fit(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Learn the student.
 
@@ -317,6 +319,7 @@ class CoherenceDistiller(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @default_settings()
     def partial_fit(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Learn from one more batch of a stream that does not fit in memory.
 
@@ -549,6 +552,7 @@ class CoherenceDistiller(
                 last.recall,
             )
 
+    @default_settings()
     def transform(self, X, *, out=None):
         """Embed X as the student does.
 
@@ -595,6 +599,7 @@ class CoherenceDistiller(
         validate_data(self, X._meta if is_frame(X) else X, reset=False, skip_check_array=True)
         return embed_lazily(self, X, float_types(X)[0])
 
+    @default_settings()
     def score(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Perception coherence of the student's embedding of X with the teacher's.
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import threading
 import warnings
 
 import numpy as np
@@ -9,12 +10,15 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skperco._extras import import_extra
+from skperco._global_settings import default_settings
 from skperco._rows import as_tensor, input_dtype
 from skperco._validation import as_array
 from skperco.dissimilarity import unit_rows
 from skperco.files import replace_file
 
 _EXAMPLE_ROWS = 2
+# PyTorch's exporter keeps global state: one thread at a time.
+_EXPORTING = threading.Lock()
 
 
 class Embedder(torch.nn.Module):
@@ -34,9 +38,17 @@ class Embedder(torch.nn.Module):
         self.unit_norm = unit_norm
 
     def forward(self, rows):
-        """Embeddings of rows, of shape (n_rows, n_components)."""
-        images = self.student(rows)
-        return unit_rows(images) if self.unit_norm else images
+        """Embeddings of rows, of shape (n_rows, n_components), in the dtype of the weights.
+
+        Rows of floating-point numbers are cast to that dtype, and autocast does not apply.
+        """
+        with torch.autocast(rows.device.type, enabled=False):
+            images = self.student(rows.to(self._dtype) if rows.is_floating_point() else rows)
+            return unit_rows(images) if self.unit_norm else images
+
+    @property
+    def _dtype(self):
+        return next(one.dtype for one in self.student.parameters() if one.is_floating_point())
 
 
 class ExportMixin:
@@ -66,6 +78,7 @@ class ExportMixin:
         check_is_fitted(self, "student_")
         return Embedder(self.student_, unit_norm=self.metric == "cosine").eval()
 
+    @default_settings()
     def to_onnx(self, path, *, example=None):
         """Write the student as an ONNX model, which runs where there is no Python and no torch.
 
@@ -103,7 +116,7 @@ def _onnx_model(module, rows):
     """The bytes of a module's ONNX model, whose first dimension is free."""
     try:
         # What torch's exporter says on its way is about torch.
-        with torch.no_grad(), warnings.catch_warnings():
+        with _EXPORTING, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,

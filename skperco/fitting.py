@@ -148,7 +148,7 @@ class Fit:
         if self.trial is not None and self.trial.fork is not None:
             self.refinement.fork_from(self.trial)
             early = self.trial.losses[: self.refinement.n_taken]
-            self.losses = list(torch.tensor(early, device=self.plan.device))
+            self.losses = list(torch.tensor(early, dtype=torch.float32, device=self.plan.device))
         n_steps = self.plan.settings.max_iter - self.refinement.n_taken
         steps = self.refinement.run(keep_fork=self.trial is None and self._starts_alike)
         for loss in self.plan.watch(steps, n_steps, self._attributes_so_far):

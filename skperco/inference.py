@@ -7,6 +7,7 @@ from scipy import stats
 from scipy.special import expit, logit
 from sklearn.utils import check_random_state
 
+from skperco._global_settings import default_settings
 from skperco._validation import check_share, check_tol
 from skperco.dissimilarity import check_metric
 from skperco.jackknife import estimate, estimate_within
@@ -35,6 +36,7 @@ class CoherenceDifference(NamedTuple):
     pvalue: float
 
 
+@default_settings()
 def perception_coherence_interval(
     teacher,
     student,
@@ -138,6 +140,7 @@ def perception_coherence_interval(
     return CoherenceInterval(score, low, high, error)
 
 
+@default_settings()
 def perception_coherence_test(
     teacher,
     student,

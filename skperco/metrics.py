@@ -7,6 +7,7 @@ import torch
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
+from skperco._global_settings import default_settings
 from skperco._validation import check_count, check_tol
 from skperco.concordance import concordance
 from skperco.dissimilarity import check_metric
@@ -14,6 +15,7 @@ from skperco.jackknife import estimate_within
 from skperco.views import EXACT_SAMPLES, Views
 
 
+@default_settings()
 def perception_coherence_score(
     teacher,
     student,
@@ -133,6 +135,7 @@ def perception_coherence_score(
     return float(score)
 
 
+@default_settings()
 def perception_coherence_samples(
     teacher,
     student,
@@ -188,6 +191,7 @@ def perception_coherence_samples(
     return scores
 
 
+@default_settings()
 def neighbor_recall_score(
     teacher,
     student,

@@ -1,6 +1,7 @@
 """Students that are PyTorch modules of the user's own: made, checked, and started."""
 
 import copy
+import threading
 from contextlib import contextmanager
 
 import torch
@@ -14,13 +15,17 @@ _STEPS_PER_STEP = 4
 _BATCH_SIZE = 256
 _LEARNING_RATE = 3e-3
 _CHECKED_ROWS = 32
+_RANDOMNESS = threading.RLock()
 
 
 @contextmanager
 def own_randomness(seed, device):
-    """Let modules draw from torch's global generators, and put these back as they were."""
+    """Seed PyTorch's global generators, from which modules draw, and restore them afterwards.
+
+    All threads share these generators, so only one thread at a time may do so.
+    """
     devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices=devices, device_type=device.type):
+    with _RANDOMNESS, torch.random.fork_rng(devices=devices, device_type=device.type):
         torch.manual_seed(seed)
         yield
 
@@ -58,7 +63,18 @@ def new_module(student, n_features, n_components, seed):
             f"student must hold its parameters in memory, and {type(module).__name__} has some on "
             "the 'meta' device: give it values first, with to_empty and an initialisation."
         )
-    return module.float().cpu()
+    return contiguous(module.float().cpu())
+
+
+def contiguous(module):
+    """Store every parameter and buffer contiguously, as a file does.
+
+    The rounding of a matrix product depends on the strides of its factors, so a student must not
+    have other strides before it is saved than after it is loaded.
+    """
+    for tensor in [*module.parameters(), *module.buffers()]:
+        tensor.data = tensor.data.contiguous()
+    return module
 
 
 def check_module(module, X, n_components, device):

@@ -47,8 +47,7 @@ class StudentModule(_modules.Module):
 
     def forward(self, features, **kwargs):
         """Features of texts, in which the small embeddings replace those of the encoder."""
-        rows = features[_KEY].float()
-        return features | {_KEY: self.embedder(rows)}
+        return features | {_KEY: self.embedder(features[_KEY])}
 
     def get_embedding_dimension(self):
         """Number of dimensions of the small embeddings."""

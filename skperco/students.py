@@ -8,8 +8,9 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from skperco._global_settings import without_autocast
 from skperco._rows import as_tensor, blocks, input_dtype
-from skperco.dissimilarity import unit_rows
+from skperco.dissimilarity import row_norms, unit_rows
 from skperco.linear_maps import LinearMap
 
 # As fast as more of them, on two threads, and their memory is small.
@@ -31,8 +32,9 @@ class LinearStudent(torch.nn.Module):
 
     def __init__(self, weight, bias):
         super().__init__()
-        self.weight = torch.nn.Parameter(weight.clone())
-        self.bias = torch.nn.Parameter(bias.clone())
+        # Contiguous, as a file stores them: the rounding of a matrix product depends on strides.
+        self.weight = torch.nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
+        self.bias = torch.nn.Parameter(bias.clone(memory_format=torch.contiguous_format))
 
     def forward(self, rows):
         """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
@@ -82,7 +84,7 @@ class ProjectionStudent(LinearStudent):
         Their norms, of shape (n_rows, 1), are computed if they are not given.
         """
         if row_norms is None:
-            row_norms = _row_norms(rows)
+            row_norms = norms_of(rows)
         return _LossTold.apply(super().forward(rows), row_norms, self.stretch, self.shift)
 
     def scaled_parameters(self):
@@ -100,7 +102,7 @@ class _LossTold(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, images, row_norms, stretch, shift):
-        norms = images.norm(dim=1, keepdim=True)
+        norms = norms_of(images)
         lost = 1 - norms / _or_one(row_norms)
         ctx.save_for_backward(images, norms, row_norms, lost, stretch, shift)
         told = _stretches(lost, stretch).mul_(images)
@@ -108,17 +110,20 @@ class _LossTold(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx, grad):
         images, norms, row_norms, lost, stretch, shift = ctx.saved_tensors
         along = grad * images
         grad_stretch, grad_shift = lost.T @ along, (lost * row_norms).T @ grad
         shifted = grad @ shift[:, None]
         grad_lost = along @ stretch[:, None] + row_norms * shifted
-        share = grad_lost / (_or_one(norms) * _or_one(row_norms))
-        grad_images = _stretches(lost, stretch).mul_(grad).addcmul_(images, share, value=-1)
+        # Quotients of norms, not products, which would underflow for short rows.
+        directions = images / _or_one(norms)
+        share = grad_lost / _or_one(row_norms)
+        grad_images = _stretches(lost, stretch).mul_(grad).addcmul_(directions, share, value=-1)
         grad_row_norms = None
         if ctx.needs_input_grad[1]:
-            grad_row_norms = lost * shifted + grad_lost * norms / _or_one(row_norms).square()
+            grad_row_norms = lost * shifted + share * (norms / _or_one(row_norms))
         return grad_images, grad_row_norms, grad_stretch[0], grad_shift[0]
 
 
@@ -134,6 +139,10 @@ def _stretches(lost, stretch):
 class MLPStudent(torch.nn.Module):
     """A linear student plus a multi-layer perceptron whose last layer starts at zero.
 
+    Next to a :class:`ProjectionStudent` the perceptron is homogeneous of degree one as well: it
+    takes rows of unit norm, and its output is scaled by the norms. The direction of an embedding
+    does not depend on the scale of the row then.
+
     Parameters
     ----------
     linear : LinearStudent
@@ -148,25 +157,40 @@ class MLPStudent(torch.nn.Module):
     def __init__(self, linear, hidden_layer_sizes, row_norm, generator):
         super().__init__()
         self.linear = linear
-        norms = [row_norm, *(size**0.5 for size in hidden_layer_sizes)]
+        self.is_homogeneous = isinstance(linear, ProjectionStudent)
+        norms = [
+            1.0 if self.is_homogeneous else row_norm,
+            *(size**0.5 for size in hidden_layer_sizes),
+        ]
         sizes = [linear.weight.shape[1], *hidden_layer_sizes]
+        weight = linear.weight.detach()
         drawn = [
-            torch.randn(n_out, n_in, generator=generator) * 2**0.5 / norm
+            torch.randn(n_out, n_in, generator=generator, dtype=weight.dtype) * 2**0.5 / norm
             for n_in, n_out, norm in zip(sizes, sizes[1:], norms, strict=False)
         ]
-        weight = linear.weight.detach()
         self.hidden = torch.nn.ParameterList(layer.to(weight) for layer in drawn)
         self.output = torch.nn.Parameter(weight.new_zeros(len(weight), sizes[-1]))
         # Of the size at which it would add as much to the image as the linear part gives.
-        scale = _norm(weight) * row_norm / weight.shape[1] ** 0.5
+        scale = _norm(weight) * norms[0] / weight.shape[1] ** 0.5
         self.register_buffer("output_scale", torch.tensor(scale, dtype=weight.dtype))
 
-    def forward(self, rows):
-        """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
-        activations = rows
-        for weight in self.hidden:
+    def forward(self, rows, row_norms=None):
+        """Images of the rows, dense or in CSR layout: (n_rows, n_components).
+
+        Their norms, of shape (n_rows, 1), are computed if they are needed and not given.
+        """
+        if not self.is_homogeneous:
+            return self.linear(rows) + self._perceptron(rows @ self.hidden[0].T)
+        if row_norms is None:
+            row_norms = norms_of(rows)
+        perceptron = self._perceptron(rows @ self.hidden[0].T / _or_one(row_norms))
+        return self.linear(rows, row_norms) + row_norms * perceptron
+
+    def _perceptron(self, first_products):
+        activations = functional.gelu(first_products)
+        for weight in self.hidden[1:]:
             activations = functional.gelu(activations @ weight.T)
-        return self.linear(rows) + activations @ self.output.T
+        return activations @ self.output.T
 
     def scaled_parameters(self):
         """Each parameter with the norm by which its steps are measured."""
@@ -184,8 +208,8 @@ class MLPStudent(torch.nn.Module):
 
 def images_of(student, rows):
     """A function that gives images of the same rows, call after call, as the student changes."""
-    if isinstance(student, ProjectionStudent):
-        return partial(student, rows, _row_norms(rows))
+    if isinstance(student, ProjectionStudent) or getattr(student, "is_homogeneous", False):
+        return partial(student, rows, norms_of(rows))
     return partial(student, rows)
 
 
@@ -278,13 +302,16 @@ def embed(student, X, *, device, unit_norm, out=None):
     return out
 
 
-def _row_norms(rows):
+def norms_of(rows):
+    """Norms of rows, dense or in CSR layout, of shape (n_rows, 1)."""
     if rows.layout != torch.sparse_csr:
-        return rows.norm(dim=1, keepdim=True)
+        return row_norms(rows)
+    # In double precision the squares of single precision neither underflow nor overflow.
     squares = torch.sparse_csr_tensor(
-        rows.crow_indices(), rows.col_indices(), rows.values().square(), size=rows.shape
+        rows.crow_indices(), rows.col_indices(), rows.values().double().square(), size=rows.shape
     )
-    return (squares @ rows.values().new_ones(rows.shape[1], 1)).sqrt()
+    ones = torch.ones(rows.shape[1], 1, dtype=torch.float64, device=rows.device)
+    return (squares @ ones).sqrt().to(rows.dtype)
 
 
 def _norm(parameter):

@@ -99,7 +99,7 @@ class Teacher:
     def _found(self, n_neighbors):
         everyone = torch.arange(len(self), device=self.device)
         # Blocks that come and go between parts of a result that stay would leave holes in memory.
-        near = torch.empty((len(self), n_neighbors), device=self.device)
+        near = torch.empty((len(self), n_neighbors), dtype=torch.float32, device=self.device)
         neighbors = torch.empty_like(near, dtype=torch.int64)
         for rows in chunks(len(self), max(1, _ENTRIES_PER_BLOCK // len(self))):
             seen = self.order(everyone[rows])

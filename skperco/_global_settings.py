@@ -1,0 +1,51 @@
+"""Protection of results from what the user has set globally in PyTorch and NumPy."""
+
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+
+import numpy as np
+import torch
+
+_CPU = torch.device("cpu")
+
+
+@contextmanager
+def default_settings():
+    """Compute under the default settings of this thread, which are restored afterwards.
+
+    Gradients are on, even inside ``torch.no_grad()`` and ``torch.inference_mode()``; autocast
+    is off; tensors are made on the CPU unless a device is named; NumPy warns of floating-point
+    errors in place of raising them. All of these are local to the thread. The default dtype is
+    not: other threads would see a change, so every tensor is made with an explicit dtype instead.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for device_type in _device_types():
+            if torch.is_autocast_enabled(device_type):
+                stack.enter_context(torch.autocast(device_type, enabled=False))
+        if torch.get_default_device() != _CPU:
+            stack.enter_context(_CPU)
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        yield
+
+
+def without_autocast(function):
+    """Decorate a function of tensors so that autocast, where it is on, does not apply inside.
+
+    A backward pass needs this as much as a forward pass: it may be called under autocast, too.
+    """
+
+    @wraps(function)
+    def wrapped(*args, **kwargs):
+        device_type = next(one.device.type for one in args if isinstance(one, torch.Tensor))
+        if not torch.is_autocast_enabled(device_type):
+            return function(*args, **kwargs)
+        with torch.autocast(device_type, enabled=False):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def _device_types():
+    accelerator = torch.accelerator.current_accelerator()
+    return ["cpu"] if accelerator is None else ["cpu", accelerator.type]
