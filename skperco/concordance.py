@@ -6,7 +6,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from skperco.ranking import arrange, run_starts, sort_rows, sort_values, tie_bounds
+from skperco.ranking import (
+    arrange,
+    cumulative_sums,
+    prefix_sums,
+    run_starts,
+    sort_rows,
+    sort_values,
+    tie_bounds,
+)
 
 # What fits into a processor's cache is counted several times faster.
 _ENTRIES_PER_CHUNK = 2**17
@@ -116,12 +124,16 @@ class Ranking(NamedTuple):
         For each of them in that order, the number of smaller entries.
     tied : torch.Tensor of shape (n_anchors, n_references), float64
         For each entry as it came, the weight of the equal ones, itself included.
+    apart : torch.Tensor of shape (n_anchors, n_references), float64
+        For each entry as it came, the weight of the unequal ones: exactly 0 if there are none,
+        or none that weighs anything, since only weights of such are added up.
     has_ties : bool
     """
 
     order: torch.Tensor
     smaller: torch.Tensor
     tied: torch.Tensor
+    apart: torch.Tensor
     has_ties: bool
 
     @property
@@ -133,20 +145,23 @@ class Ranking(NamedTuple):
 def rank(dissimilarities, weights=None, rtol=0.0):
     """Rank each row; neighbouring values tie that differ by this share of the row's largest."""
     ordered, order = sort_rows(dissimilarities)
-    return Ranking(order, *_runs(ordered, order, weights, rtol))
+    return _runs(ordered, order, weights, rtol)
 
 
 def compare(teacher, student, weights=None):
     """Concordance of each row of two Rankings, a float64 tensor of shape (n_anchors,)."""
     _, values, arranged, joint = _arrange(teacher, student, weights)
     discordant = _sum(_later_smaller(values, arranged), arranged)
-    pairs = _all_pairs(teacher, weights)
-    strict = pairs - _tied_pairs(teacher.tied, weights) if teacher.has_ties else pairs
+    strict = _sum(teacher.apart, weights) / 2
     if student.has_ties:
         student_ties = _tied_pairs(student.tied, weights) - _tied_pairs(joint, weights)
         discordant = discordant + student_ties / 2
-    sees_order = teacher.smaller[:, -1] > 0
-    return torch.where(sees_order, (1 - discordant / strict).clamp(0, 1), torch.nan)
+    return concordant_share(strict - discordant, strict)
+
+
+def concordant_share(concordant, strict, least=0.0):
+    """Concordant of strictly ordered pairs; nan where these weigh no more than the least."""
+    return torch.where(strict > least, (concordant / strict).clamp(0, 1), torch.nan)
 
 
 def _count(teacher, student, weights):
@@ -155,8 +170,7 @@ def _count(teacher, student, weights):
     backwards = None if arranged is None else arranged.flip(1)
     earlier_larger = _later_smaller(last - values.flip(1), backwards).flip(1)
     discordant = _put_back(_later_smaller(values, arranged) + earlier_larger, order)
-    strict = _total(teacher, weights) - teacher.tied
-    return Counts(strict - discordant - (student.tied - joint) / 2, strict)
+    return Counts(teacher.apart - discordant - (student.tied - joint) / 2, teacher.apart)
 
 
 def _arrange(teacher, student, weights):
@@ -175,24 +189,13 @@ def _arrange(teacher, student, weights):
     bits = ranks.shape[1].bit_length()
     if teacher.has_ties:
         keys, order = sort_rows((teacher.ranks << bits) | ranks)
-        _, joint, _ = _runs(keys, order, weights)
+        joint = _runs(keys, order, weights).tied
     values = ranks.gather(1, order)
     if student.has_ties:
         places = torch.arange(values.shape[1], device=values.device)
         by_value = sort_values((values << bits) | places) & (2**bits - 1)
         values = _put_back(places.expand_as(by_value), by_value)
     return order, values, arrange(weights, order), joint
-
-
-def _total(ranking, weights):
-    return ranking.order.shape[1] if weights is None else weights.sum(1, keepdim=True)
-
-
-def _all_pairs(ranking, weights):
-    if weights is None:
-        n = ranking.order.shape[1]
-        return n * (n - 1) / 2
-    return (weights.sum(1).square() - weights.square().sum(1)) / 2
 
 
 def _tied_pairs(tied, weights):
@@ -212,15 +215,24 @@ def _put_back(values, order):
 
 
 def _runs(ordered, order, weights, rtol=0.0):
-    """Runs of ties in sorted rows: where each starts, its weight as it came, if there is any."""
+    """The Ranking of sorted rows by their runs of ties."""
     if not run_starts(ordered, rtol=rtol).all():
         start, stop = tie_bounds(ordered, rtol=rtol)
-        mass = arrange(torch.ones_like(ordered) if weights is None else weights, order)
-        mass = torch.nn.functional.pad(mass.double().cumsum(1), (1, 0))
-        return start, _put_back(mass.gather(1, stop) - mass.gather(1, start), order), True
+        before, until, total = start.double(), stop.double(), ordered.shape[1]
+        if weights is not None:
+            mass = prefix_sums(arrange(weights, order))
+            before, until, total = mass.gather(1, start), mass.gather(1, stop), mass[:, -1:]
+        tied, apart = until - before, before + (total - until)
+        return Ranking(order, start, _put_back(tied, order), _put_back(apart, order), True)
     start = torch.arange(ordered.shape[1], device=ordered.device).expand_as(ordered)
-    one = torch.ones((), dtype=torch.float64, device=ordered.device)
-    return start, one.expand_as(ordered) if weights is None else weights, False
+    if weights is None:
+        weights = torch.ones((), dtype=torch.float64, device=ordered.device).expand_as(ordered)
+    return Ranking(order, start, weights, _others(weights), False)
+
+
+def _others(weights):
+    """For each entry, the weight of all others: exactly 0 if none of them weighs anything."""
+    return weights.sum(1, keepdim=True) - weights
 
 
 def _later_smaller(values, weights):
@@ -316,6 +328,7 @@ def _inverted_elsewhere(blocks, ranges, n_blocks, weights):
     cell = ranges + ((blocks + 1) * side + 1)
     ones = torch.ones((), dtype=dtype, device=ranges.device)
     cells.scatter_add_(1, cell, ones.expand_as(cell) if weights is None else weights)
-    smaller = cells.view(n_rows, side, side).cumsum(1, dtype=dtype).cumsum(2, dtype=dtype)
-    later = (smaller[:, -1:] - smaller).view(n_rows, -1)
+    cells = cells.view(n_rows, side, side)
+    smaller = cumulative_sums(cumulative_sums(cells, dim=1, dtype=dtype), dim=2, dtype=dtype)
+    later = (smaller[:, -1:] - smaller).reshape(n_rows, -1)
     return later.gather(1, cell.sub_(1))

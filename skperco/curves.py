@@ -14,6 +14,7 @@ from skperco.ranking import arrange, sort_rows, tie_bounds
 _POINTS = 16
 # Fewer references than these are ordered too much by chance.
 _LEAST_REFERENCES = 10
+_SMALLEST_SHARE = 1e-9
 
 
 class CoherenceCurve(NamedTuple):
@@ -152,7 +153,9 @@ def _shares(begin, end, weights, percentile):
         border = max(2, round(percentile * begin.shape[1]))
     else:
         border = percentile * end[:, -1:]
-    return ((border - begin) / (end - begin)).clamp(0, 1)
+    share = ((border - begin) / (end - begin)).clamp(0, 1)
+    # Sums of weights are rounded: a share this small is that of a border between two references.
+    return torch.where(share < _SMALLEST_SHARE, 0, share)
 
 
 def _nearest_concordance(teacher, student, weights, share, rtols):

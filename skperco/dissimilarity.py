@@ -202,7 +202,7 @@ def _correlation(anchors, references):
 
 def _euclidean(anchors, references):
     squared = _sqeuclidean(anchors, references)
-    distinct = squared > 0
+    distinct = squared != 0
     # The root has no finite slope at 0; identical rows get the subgradient 0.
     return torch.where(distinct, torch.where(distinct, squared, 1).sqrt(), 0)
 

@@ -142,10 +142,18 @@ class PerceptionCoherenceLoss(torch.nn.Module):
             with torch.no_grad():
                 wanted = self._seen(teacher, teacher_references, self._metric_of_teacher)
                 target = percentile_rank(wanted)
+                target += self._zero_unless_finite(teacher, teacher_references)
             losses = rank_loss(seen, target, rank_power=self.rank_power, bandwidth=self.bandwidth)
             if self.n_neighbors is not None:
                 losses = losses + _OF_NO_STUDENT * self.near_weight * self._near(seen, wanted)
             return losses.mean()
+
+    def _zero_unless_finite(self, teacher, references):
+        """0, or NaN if an embedding of the teacher is not finite, for guards to find."""
+        if self._metric_of_teacher == "precomputed":
+            return 0.0
+        parts = (teacher, references)
+        return sum((0 * _at_least_single(part)).sum() for part in parts if part is not None)
 
     def _near(self, seen, wanted):
         """Losses of each anchor's nearest references."""

@@ -26,7 +26,9 @@ def percentile_rank(dissimilarities, *, weights=None):
     Returns
     -------
     ranks : torch.Tensor of shape (n_anchors, n_references)
-        In [0, 1], floating point, in the dtype of `dissimilarities`.
+        In [0, 1], floating point, in the dtype of `dissimilarities`. An infinite entry is an
+        ordinary largest (or smallest) value; a row that holds NaN has no order, and all its
+        ranks are NaN.
 
     Examples
     --------
@@ -36,7 +38,10 @@ def percentile_rank(dissimilarities, *, weights=None):
     tensor([[0.5000, 0.1250, 0.5000, 0.8750]])
     """
     ordered, order = sort_rows(dissimilarities.detach())
-    return _restored(_middle_ranks(ordered, arrange(weights, order)), order, dissimilarities)
+    last = ordered[:, -1:]
+    undefined = torch.where(last.isnan(), last, 0)
+    ranks = _middle_ranks(ordered, arrange(weights, order), undefined)
+    return _restored(ranks, order, dissimilarities)
 
 
 def soft_percentile_rank(
@@ -69,7 +74,8 @@ def soft_percentile_rank(
     Returns
     -------
     ranks : torch.Tensor of shape (n_anchors, n_references)
-        In [0, 1]; their (weighted) mean over each row is 1/2.
+        In [0, 1]; their (weighted) mean over each row is 1/2. All ranks of a row are NaN, and
+        so is its gradient, if an entry is NaN or infinite.
 
     Notes
     -----
@@ -114,10 +120,39 @@ def _blocks(dissimilarities, sigma, weights):
 
 
 def row_spread(dissimilarities):
-    """Standard deviation of each row, of shape (n_anchors, 1), a constant to the gradient."""
+    """Standard deviation of each row, of shape (n_anchors, 1), a constant to the gradient.
+
+    Neither overflow nor underflow of the squares shows in it.
+    """
     rows = dissimilarities.detach()
+    if rows.device.type != "cpu":
+        return _scaled_spread(rows)
+    spread = _plain_spread(rows)
+    # Within these bounds the squares lose no digits. Constant rows are outside, and rare.
+    limits = torch.finfo(rows.dtype)
+    least, most = (limits.tiny / limits.eps) ** 0.5, limits.max**0.5 / rows.shape[1]
+    doubtful = ~((spread > least) & (spread < most)).squeeze(1)
+    if doubtful.any():
+        spread[doubtful] = _scaled_spread(rows[doubtful])
+    return spread
+
+
+def _plain_spread(rows):
     centered = rows - rows.mean(1, keepdim=True)
     return torch.linalg.vector_norm(centered, dim=1, keepdim=True).div_(rows.shape[1] ** 0.5)
+
+
+def _scaled_spread(rows):
+    scale = power_of_two(rows.abs().amax(1, keepdim=True))
+    return _plain_spread(rows / scale) * scale
+
+
+def power_of_two(values):
+    """Powers of two near positive values, by which a division is exact; 1 for zeros.
+
+    Not finite where the values are not.
+    """
+    return torch.where(values == 0, 1, values / (2 * torch.frexp(values).mantissa))
 
 
 def tie_bounds(ordered, *, rtol=0.0):
@@ -148,7 +183,7 @@ def tie_bounds(ordered, *, rtol=0.0):
 def _bounds_by_exception(starts):
     """The bounds of all runs of ties, at a cost that grows with how many entries tie."""
     n_rows, n = len(starts), starts.shape[1] + 1
-    start = torch.arange(n).repeat(n_rows, 1)
+    start = _positions(n).repeat(n_rows, 1)
     stop = start + 1
     followers = np.flatnonzero(~starts.numpy())
     if len(followers):
@@ -181,7 +216,7 @@ def run_starts(ordered, *, rtol=0.0):
 
 
 def sort_rows(values):
-    """Sort the last axis: (ordered values, their order), equal values in any order."""
+    """Sort the last axis: (ordered values, their order), equal values in any order, NaN last."""
     if values.device.type != "cpu":
         return values.sort(dim=-1)
     return _SORTS.get(values.dtype, _sort_others)(values)
@@ -196,21 +231,28 @@ def _sort_others(values):
 
 def _sort_singles(values):
     keys = _as_integers(values).long().bitwise_left_shift_(32)
-    keys.bitwise_or_(torch.arange(values.shape[-1]))
+    keys.bitwise_or_(_positions(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**32 - 1)
-    return values.gather(-1, order), order
+    ordered = values.gather(-1, order)
+    # The integers of NaN with a minus sign come first.
+    return _sorted_again(values, ordered, order, ordered[..., :1].isnan().any(-1))
 
 
 def _sort_doubles(values):
     """By integers whose last bits are lost; rows that differ in these only are sorted again."""
     bits = values.shape[-1].bit_length()
     keys = _as_integers(values) & -(2**bits)
-    keys.bitwise_or_(torch.arange(values.shape[-1]))
+    keys.bitwise_or_(_positions(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**bits - 1)
     ordered = values.gather(-1, order)
-    wrong = torch.from_numpy((ordered.numpy()[..., 1:] < ordered.numpy()[..., :-1]).any(-1))
+    ascending = torch.from_numpy((ordered.numpy()[..., 1:] >= ordered.numpy()[..., :-1]).all(-1))
+    return _sorted_again(values, ordered, order, ~ascending)
+
+
+def _sorted_again(values, ordered, order, wrong):
+    """Replace the rows that are marked as wrong."""
     if wrong.any():
         ordered[wrong], order[wrong] = _sort_others(values[wrong])
     return ordered, order
@@ -229,6 +271,11 @@ def _as_integers(values):
     # Of negative numbers they are in the opposite order.
     sign = integers >> (torch.iinfo(dtype).bits - 1)
     return sign.bitwise_and_(torch.iinfo(dtype).max).bitwise_xor_(integers)
+
+
+def _positions(n):
+    """0, 1, ..., n - 1 on the CPU, whatever the default device is."""
+    return torch.arange(n, device="cpu")
 
 
 def sort_values(values):
@@ -253,16 +300,20 @@ class _SoftPercentileRank(torch.autograd.Function):
         start, stop = _windows(above, sigma)
         low, high, total = start, stop, ordered.shape[1]
         if weights is not None:
-            mass = _prefix_sums(weights)
+            mass = prefix_sums(weights)
             low, high, total = mass.gather(1, start), mass.gather(1, stop), mass[:, -1:]
+        last = above[:, -1:]
+        # The largest difference is finite only if all entries are: 0, or NaN for the whole row.
+        undefined = 0 * last
+        total = total + undefined.double()
         inside = (high - low).double()
-        slope = torch.where(sigma > 0, 0.5 / sigma, 0).double()
+        slope = torch.where((sigma > 0) & (last > 0), 0.5 / sigma.double(), 0)
         ctx.save_for_backward(order, start, stop, weights, inside, slope / total)
         if straight_through:
-            return _restored(_middle_ranks(ordered, weights), order, dissimilarities)
+            return _restored(_middle_ranks(ordered, weights, undefined), order, dissimilarities)
         # A product rounded to single precision would not cancel within narrow windows.
         moments = above if weights is None else weights.double() * above
-        moment = _window_sums(_prefix_sums(moments), start, stop)
+        moment = _window_sums(prefix_sums(moments), start, stop)
         doubled = (low + high).double().addcmul_((inside * above).sub_(moment), 2 * slope)
         return _restored(doubled.div_(2 * total), order, dissimilarities)
 
@@ -271,20 +322,25 @@ class _SoftPercentileRank(torch.autograd.Function):
     def backward(ctx, grad):
         order, start, stop, weights, inside, slope = ctx.saved_tensors
         arranged = grad.gather(1, order)
-        neighbours = _window_sums(_prefix_sums(arranged), start, stop)
+        neighbours = _window_sums(prefix_sums(arranged), start, stop)
         if weights is not None:
             neighbours *= weights
         grad_ordered = (inside * arranged - neighbours).mul_(slope)
         return _restored(grad_ordered, order, grad), None, None, None
 
 
-def _middle_ranks(ordered, weights):
-    """Exact ranks of sorted rows, ties sharing their middle."""
+def _middle_ranks(ordered, weights, undefined):
+    """Exact ranks of sorted rows, ties sharing their middle.
+
+    `undefined`, of shape (n_rows, 1), is NaN for the rows that have no ranks, and otherwise 0.
+    """
     start, stop = tie_bounds(ordered)
     if weights is None:
-        return (start + stop).to(ordered.dtype).div_(2 * ordered.shape[1])
-    mass = _prefix_sums(weights)
-    return (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:])
+        # Half precision does not hold all counts.
+        total = 2 * ordered.shape[1] + undefined.to(torch.promote_types(ordered.dtype, torch.float))
+        return (start + stop).to(ordered.dtype).div_(total)
+    mass = prefix_sums(weights)
+    return (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:] + undefined)
 
 
 def _restored(arranged, order, like):
@@ -301,7 +357,7 @@ def _windows(above, sigma):
     """
     if above.device.type == "cpu":
         return _merged_bounds(above, sigma)
-    # What is not a number has no place; the last one lets it through, for others to find.
+    # NaN has no place; the last one keeps the bounds valid, and the ranks are NaN in any case.
     start = torch.searchsorted(above, above - sigma).clamp_(max=above.shape[1] - 1)
     reaching = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))
     return start, reaching.cumsum(1)
@@ -310,11 +366,13 @@ def _windows(above, sigma):
 def _merged_bounds(above, sigma):
     """The bounds by a sort of both together, with a last bit that tells them apart.
 
-    That is faster than to search, and the last bit of the numbers is not missed.
+    That is faster than to search. The sign bit, which is not needed, makes room for it: the bits
+    of non-negative numbers fill half of the range of the integers, and are spread over all of it.
     """
     n = above.shape[1]
     both = torch.cat([above - sigma, above], dim=1).clamp_(min=0)
-    keys = both.view(_INTEGERS[both.dtype]).bitwise_and_(-2)
+    keys = both.view(_INTEGERS[both.dtype])
+    keys.sub_(torch.iinfo(keys.dtype).max // 2 + 1).bitwise_left_shift_(1)
     keys[:, n:] += 1
     keys.numpy().sort(axis=-1)
     is_entry = keys.bitwise_and_(1).numpy().astype(bool)
@@ -324,17 +382,42 @@ def _merged_bounds(above, sigma):
 def _places(marked, n):
     """For each of n marks in every row, how many others come before it there."""
     places = torch.from_numpy(np.flatnonzero(marked)).view(-1, n)
-    first = marked.shape[1] * torch.arange(len(places))
-    return places.sub_(torch.arange(n)).sub_(first[:, None])
+    first = marked.shape[1] * _positions(len(places))
+    return places.sub_(_positions(n)).sub_(first[:, None])
 
 
-def _prefix_sums(values):
+def prefix_sums(values):
     """Sums of the first 0, 1, ..., n entries of each row, in double precision."""
     n_rows, n = values.shape
     sums = torch.empty((n_rows, n + 1), dtype=torch.float64, device=values.device)
     sums[:, 0] = 0
-    torch.cumsum(values, dim=1, dtype=torch.float64, out=sums[:, 1:])
+    if _cumsum_is_refused(values.device):
+        sums[:, 1:] = _deterministic_cumsum(values, dim=1)
+    else:
+        torch.cumsum(values, dim=1, dtype=torch.float64, out=sums[:, 1:])
     return sums
+
+
+def cumulative_sums(values, *, dim, dtype):
+    """Cumulative sums along a dimension, also where PyTorch must be deterministic."""
+    if dtype.is_floating_point and _cumsum_is_refused(values.device):
+        return _deterministic_cumsum(values, dim)
+    return values.cumsum(dim, dtype=dtype)
+
+
+def _cumsum_is_refused(device):
+    """Whether PyTorch raises for cumsum of floating-point numbers, as it does on CUDA."""
+    return device.type != "cpu" and torch.are_deterministic_algorithms_enabled()
+
+
+def _deterministic_cumsum(values, dim):
+    """Parallel prefix sum (Hillis and Steele, 1986), in double precision."""
+    sums = values.double().movedim(dim, -1)
+    step = 1
+    while step < sums.shape[-1]:
+        sums = torch.cat([sums[..., :step], sums[..., step:] + sums[..., :-step]], dim=-1)
+        step *= 2
+    return sums.movedim(-1, dim)
 
 
 def _window_sums(prefix, start, stop):

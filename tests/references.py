@@ -1,6 +1,8 @@
 """Slow, obvious forms of what the package computes fast."""
 
 import pickle
+from fractions import Fraction
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -115,3 +117,68 @@ def ridge_predictions(X, targets, alpha, intercept, weights):
     design = np.column_stack([X, np.full(len(X), intercept * scale)])
     model = Ridge(alpha=alpha * scale**2, fit_intercept=False, solver="svd")
     return model.fit(design, targets, sample_weight=weights / weights.mean()).predict(design)
+
+
+def exact_table(rows, metric):
+    """Dissimilarities between rows of integers, or what has their order, as integers."""
+    differences = np.abs(rows[:, None] - rows[None, :])
+    return (differences if metric == "manhattan" else differences**2).sum(2)
+
+
+def exact_concordance(teacher, student, weights):
+    """The definition in rational arithmetic, pair by pair; None where the teacher ties all."""
+    kept = strict = Fraction(0)
+    for j, k in permutations(range(len(teacher)), 2):
+        if teacher[j] < teacher[k]:
+            pair = weights[j] * weights[k]
+            strict += pair
+            kept += pair * (2 * (student[j] < student[k]) + (student[j] == student[k])) / 2
+    return kept / strict if strict else None
+
+
+def exact_nearest_shares(row, weights, border):
+    """How much of each reference is inside the nearest `border` of the weight."""
+    shares = []
+    for value in row:
+        begin = sum((w for w, other in zip(weights, row, strict=True) if other < value), Fraction())
+        tied = sum((w for w, other in zip(weights, row, strict=True) if other == value), Fraction())
+        shares.append(min(max((border - begin) / tied, Fraction(0)), Fraction(1)))
+    return shares
+
+
+def exact_samples(teacher, student, weights, percentile=1):
+    """Coherence at every anchor among its nearest references, in rational arithmetic."""
+    alike = len(set(weights)) == 1
+    samples = []
+    for anchor in range(len(teacher)):
+        others = [other for other in range(len(teacher)) if other != anchor]
+        near, far = teacher[anchor][others], student[anchor][others]
+        mass = [Fraction(1) if alike else weights[other] for other in others]
+        border = Fraction(str(percentile)) * sum(mass)
+        if alike:
+            border = Fraction(max(2, round(percentile * len(others))))
+        shares = exact_nearest_shares(near, mass, border)
+        inside = [w * share for w, share in zip(mass, shares, strict=True)]
+        samples.append(exact_concordance(near, far, inside))
+    return samples
+
+
+def exact_mean(samples, weights):
+    """Weighted mean of the samples that are defined; nan if none is."""
+    pairs = [(s, w) for s, w in zip(samples, weights, strict=True) if s is not None]
+    total = sum(w for _, w in pairs)
+    return float(sum(s * w for s, w in pairs) / total) if pairs else np.nan
+
+
+def exact_recall(teacher, student, weights, k):
+    """Overlap of the k nearest, those tied at the k-th place sharing it."""
+    overlaps = []
+    for anchor in range(len(teacher)):
+        others = [other for other in range(len(teacher)) if other != anchor]
+        one = [Fraction(1)] * len(others)
+        shares = [
+            exact_nearest_shares(table[anchor][others], one, Fraction(k))
+            for table in (teacher, student)
+        ]
+        overlaps.append(sum(map(min, *shares)) / k)
+    return exact_mean(overlaps, weights)

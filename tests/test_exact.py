@@ -1,0 +1,116 @@
+"""Scores of integer data with ties and weights, against rational arithmetic."""
+
+import warnings
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import references
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.exceptions import UndefinedMetricWarning
+
+from skperco import (
+    coherence_curve,
+    neighbor_recall_score,
+    pairwise_perception_coherence,
+    perception_coherence_interval,
+    perception_coherence_samples,
+    perception_coherence_score,
+)
+
+PERCENTILES = (0.05, 0.3, 0.5, 0.8, 1.0)
+
+
+@st.composite
+def problems(draw):
+    """Integer rows of a teacher and a student, and integer weights, some of them zero."""
+    n = draw(st.integers(4, 9))
+    entries = st.integers(0, draw(st.integers(1, 4)))
+    rows = [
+        np.array(draw(st.lists(st.lists(entries, min_size=d, max_size=d), min_size=n, max_size=n)))
+        for d in (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    ]
+    weights = draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
+    weights[:4] = [max(1, weight) for weight in weights[:4]]
+    if draw(st.booleans()):
+        weights = [1] * n
+    order = draw(st.permutations(range(n)))
+    return *rows, np.array(weights), np.array(order)
+
+
+METRICS = ("euclidean", "sqeuclidean", "manhattan", "precomputed")
+
+
+def scores(teacher, student, weights, metric):
+    """Every score, and the scores of every sample."""
+    options = {"metric": metric, "sample_weight": weights}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        values = {
+            "score": perception_coherence_score(teacher, student, **options),
+            "interval": perception_coherence_interval(teacher, student, **options).score,
+            "curve": coherence_curve(
+                teacher, student, percentiles=PERCENTILES, **options
+            ).coherences,
+            "matrix": pairwise_perception_coherence([teacher, student], **options),
+            "recall": [
+                neighbor_recall_score(teacher, student, n_neighbors=k, **options) for k in (1, 2, 3)
+            ],
+        }
+    return values, perception_coherence_samples(teacher, student, **options)
+
+
+def exact_scores(teacher, student, weights):
+    """The same from tables of integers, in rational arithmetic."""
+    kept = np.flatnonzero(weights)
+    mass = [Fraction(int(weight)) for weight in weights[kept]]
+    tables = [table[np.ix_(kept, kept)] for table in (teacher, student)]
+    samples = references.exact_samples(*tables, mass)
+    score = references.exact_mean(samples, mass)
+    of_all = np.full(len(weights), np.nan)
+    of_all[kept] = [np.nan if sample is None else float(sample) for sample in samples]
+
+    def coherence(first, second, percentile=1.0):
+        at_anchors = references.exact_samples(first, second, mass, percentile)
+        return references.exact_mean(at_anchors, mass)
+
+    values = {
+        "score": score,
+        "interval": score,
+        "curve": [coherence(*tables, percentile) for percentile in PERCENTILES],
+        "matrix": [[coherence(first, second) for second in tables] for first in tables],
+        "recall": [references.exact_recall(*tables, mass, k) for k in (1, 2, 3)],
+    }
+    return values, of_all
+
+
+def assert_exact(problem, metric):
+    teacher, student, weights, order = problem
+    tables = [references.exact_table(rows, metric) for rows in (teacher, student)]
+    given = [rows.astype(float) for rows in (tables if metric == "precomputed" else problem[:2])]
+    expected, expected_samples = exact_scores(*tables, weights)
+    permuted = [rows[order] for rows in given]
+    if metric == "precomputed":
+        permuted = [table[:, order] for table in permuted]
+    ordinary = np.arange(len(order))
+    for rows, numbers in ((given, ordinary), (permuted, order)):
+        found, samples = scores(*rows, weights[numbers], metric)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(samples, expected_samples[numbers], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@given(problems())
+@settings(max_examples=25)
+def test_scores_equal_rational_arithmetic_in_any_order_of_the_rows(metric, problem):
+    assert_exact(problem, metric)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", METRICS)
+@given(problems())
+@settings(max_examples=500)
+def test_scores_equal_rational_arithmetic_on_two_thousand_problems(metric, problem):
+    assert_exact(problem, metric)
