@@ -4,10 +4,10 @@ RUN := MPLBACKEND=Agg $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format docs bench clean
+.PHONY: help demo test test-slow test-processors lint format docs bench clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/test.stamp ## Compress real sentence embeddings: a table and a picture
 	$(RUN) -u examples/plot_compress_embeddings.py
@@ -17,6 +17,14 @@ test: lint ## Check the style and run the tests
 
 test-slow: $(VENV)/test.stamp ## Run the long tests
 	$(RUN) -m pytest -m slow
+
+PROCESSORS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=SSE4_2 \
+	MKL_ENABLE_INSTRUCTIONS=AVX2 OPENBLAS_CORETYPE=Nehalem OPENBLAS_CORETYPE=Haswell
+
+test-processors: $(VENV)/test.stamp ## Run the tests with the instructions of other processors
+	@set -e; for processor in $(PROCESSORS); do for threads in 1 2; do \
+		echo "$$processor OMP_NUM_THREADS=$$threads"; \
+		env $$processor OMP_NUM_THREADS=$$threads $(RUN) -m pytest -q; done; done
 
 lint: $(VENV)/test.stamp ## Check the style
 	$(RUN) -m ruff check .

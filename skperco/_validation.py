@@ -16,6 +16,9 @@ from skperco.sparse import check_sparse_metric
 _ROWS_PER_BLOCK = 2**13
 _SMALLEST_PEAK = 1e-15
 _LARGEST_PEAK = 1e15
+# Names of dtypes; those of columns in pyarrow's memory differ from NumPy's.
+_SINGLE = {"float16", "float32", "halffloat[pyarrow]", "float[pyarrow]"}
+_FLOATING = ("float", "halffloat", "double")
 
 
 def check_device(device):
@@ -63,10 +66,13 @@ def float_types(data):
     Half precision becomes single. Frames do not always tell NumPy that all of their columns are
     of no more.
     """
+    return [np.float32] if set(_dtype_names(data)) <= _SINGLE else [np.float64, np.float32]
+
+
+def _dtype_names(data):
+    """Names of the dtypes of an array, or of the columns of a frame, whatever their byte order."""
     dtypes = getattr(data, "dtypes", [getattr(data, "dtype", None)])
-    if {str(dtype).lower() for dtype in dtypes} <= {"float16", "float32"}:
-        return [np.float32]
-    return [np.float64, np.float32]
+    return [str(getattr(dtype, "name", dtype)).lower() for dtype in dtypes]
 
 
 def numeric_types(data):
@@ -84,6 +90,17 @@ def naming(name):
         if re.search(rf"\b{name}\b", str(error)):
             raise
         raise ValueError(f"{name}: {error}") from error
+
+
+def canonical(matrix):
+    """A CSR matrix with sorted indices and without duplicates: the same one if it is so.
+
+    The rounding of a sum depends on the order of its terms.
+    """
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    return matrix
 
 
 def check_layer_sizes(hidden_layer_sizes):
@@ -125,6 +142,7 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, 
             embeddings,
             accept_sparse="csr" if accept_sparse else False,
             dtype=None if lazy else float_types(embeddings),
+            order=None if lazy or is_mapped(embeddings) else "C",
             ensure_all_finite=not (lazy or is_mapped(embeddings)),
             input_name=name,
             estimator=name,
@@ -133,6 +151,7 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, 
         check_finite_blocks(embeddings, name)
     if sp.issparse(embeddings):
         check_sparse_metric(metric, name)
+        embeddings = canonical(embeddings)
     if isinstance(metric, str) and metric == "precomputed":
         _check_table(embeddings, name)
     return embeddings
@@ -203,7 +222,7 @@ def check_sample_weight(sample_weight, n_samples):
     if sample_weight is None:
         return np.ones(n_samples)
     weights = check_array(
-        sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight"
+        as_array(sample_weight), dtype=np.float64, ensure_2d=False, input_name="sample_weight"
     )
     if weights.shape != (n_samples,):
         raise ValueError(
@@ -252,9 +271,19 @@ def _check_real(value, name, expected):
 
 
 def given_teacher(y, teacher_embeddings, default=None):
-    """The teacher by name, or a two-dimensional y; the default if there is neither."""
+    """Return the teacher by name, or `y` if it holds embeddings; the default otherwise."""
     if teacher_embeddings is not None:
         return teacher_embeddings
-    with naming("y"):
-        n_dimensions = y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim
-    return default if y is None or n_dimensions == 1 else y
+    return y if y is not None and _holds_embeddings(y) else default
+
+
+def _holds_embeddings(y):
+    """Whether `y` is a matrix of floating-point numbers; all else are labels."""
+    if not hasattr(y, "shape"):
+        with naming("y"):
+            y = np.asarray(y)
+    if len(y.shape) < 2 or y.shape[1] == 1:
+        return False
+    if isinstance(y, torch.Tensor):
+        return y.is_floating_point()
+    return all(name.startswith(_FLOATING) for name in _dtype_names(y))

@@ -25,8 +25,8 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
         ``metric="precomputed"``.
     metric : {"cosine", "euclidean", "sqeuclidean", "manhattan", "correlation", \
             "precomputed"} or callable, default="cosine"
-        A callable takes (anchors, references), two matrices, and returns the tensor of shape
-        (n_anchors, n_references).
+        A callable takes (anchors, references), two matrices, and returns the tensor or array of
+        shape (n_anchors, n_references), which is moved to the device of `anchors`.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
 
 
 def _called(function, anchors, references):
-    dissimilarities = torch.as_tensor(function(anchors, references))
+    dissimilarities = torch.as_tensor(function(anchors, references), device=anchors.device)
     expected = (len(anchors), len(references))
     if tuple(dissimilarities.shape) != expected:
         raise ValueError(

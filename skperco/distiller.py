@@ -18,6 +18,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -25,6 +26,7 @@ from skperco._global_settings import default_settings
 from skperco._rows import is_mapped
 from skperco._validation import (
     as_array,
+    canonical,
     check_finite_blocks,
     check_layer_sizes,
     check_magnitude,
@@ -72,7 +74,9 @@ class CoherenceDistiller(
     The student, a linear map or a small MLP, starts as a closed form (the leading singular
     directions of the teacher's space, or ridge regression onto it) and is refined so that,
     seen from every sample, the others come in the order in which the teacher puts them. Rows
-    that the fit has not seen decide how far it leaves the closed form.
+    that the fit has not seen decide how far it leaves the closed form. The teacher is
+    `teacher_embeddings`, or a `y` of floating-point numbers with two or more columns; any other
+    `y` holds labels, which are ignored, and X is its own teacher.
 
     Parameters
     ----------
@@ -184,6 +188,12 @@ class CoherenceDistiller(
     linear. What it makes of a row x is :math:`y + \ell\,(s \odot y + |x|\,t)` with
     :math:`y = W x` and :math:`\ell = 1 - |y| / |x|`, the share of the norm that W loses, which
     the direction of y does not show. The vectors s and t are learned, and zero at the start.
+    The MLP next to such a linear part takes rows of unit norm, and its output is scaled by |x|:
+    the direction of an embedding does not depend on the scale of its row.
+
+    A module of your own that draws random numbers, for instance for dropout, draws them from
+    PyTorch's global generators, which are seeded for it and restored afterwards. All threads share
+    these, so fits of such modules wait for each other.
 
     The method follows the idea of perception coherence [1]_; the formulas are this project's
     own. See the user guide for how the fit goes.
@@ -287,8 +297,9 @@ class CoherenceDistiller(
             What the student sees; for a module of your own, with more dimensions if it takes
             them. Sparse input is used as it is, and never made dense.
         y : array-like of shape (n_samples, n_teacher_features) or (n_samples,), default=None
-            The teacher's embeddings, if two-dimensional. A one-dimensional `y` is a target for
-            a later step of a pipeline, and ignored; X is its own teacher then.
+            The teacher's embeddings, if it is a matrix of floating-point numbers with at least
+            two columns. Any other `y` (one-dimensional, one column, integers, booleans, strings)
+            holds labels for a later step of a pipeline and is ignored; X is its own teacher then.
         teacher_embeddings : array-like of shape (n_samples, n_teacher_features), default=None
             The teacher's embeddings by name, which win over `y`.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -454,11 +465,14 @@ class CoherenceDistiller(
         mapped = options.get("ensure_all_finite", True) and is_mapped(X)
         if mapped:
             options |= {"ensure_all_finite": False}
+        else:
+            # The rounding of a matrix product depends on the layout of its factors.
+            options |= {"order": "C"}
         with naming("X"):
             X = validate_data(self, X, **options)
         if mapped and X.dtype.kind == "f":
             check_finite_blocks(X, "X")
-        return X
+        return canonical(X) if sp.issparse(X) else X
 
     def _count_held_out(self, n_rows):
         n_held_out = min(int(self.validation_fraction * n_rows), _MOST_HELD_OUT)
@@ -589,7 +603,7 @@ class CoherenceDistiller(
         if shows and not np.isfinite(images.sum(dtype=np.float64)):
             check_finite_blocks(rows, "X")
             check_magnitude(rows, "X")
-        if out is None and isinstance(X, torch.Tensor):
+        if out is None and isinstance(X, torch.Tensor) and _returns_arrays(self):
             return torch.from_numpy(images).to(X.device)
         return images
 
@@ -607,7 +621,7 @@ class CoherenceDistiller(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples, n_teacher_features) or (n_samples,), default=None
-            The teacher's embeddings if two-dimensional, as in :meth:`fit`.
+            The teacher's embeddings, or labels, which are ignored, as in :meth:`fit`.
         teacher_embeddings : array-like of shape (n_samples, n_teacher_features), default=None
             The teacher's embeddings by name, which win over `y`. Without either, X itself.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -636,6 +650,11 @@ class CoherenceDistiller(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _returns_arrays(distiller):
+    """Whether `transform` is not to return a data frame."""
+    return _get_output_config("transform", distiller)["dense"] == "default"
 
 
 def _best_so_far(student):

@@ -135,8 +135,7 @@ def _checked_teacher(teacher, metric, X):
     check_magnitude(teacher, "teacher_embeddings")
     if metric in ANGULAR_METRICS and teacher.shape[1] == 1:
         raise ValueError(
-            f"teacher_embeddings has one column, of which {metric!r} sees only the sign: give "
-            "labels as a one-dimensional y, which is no teacher, and numbers with another "
-            "teacher_metric."
+            f"teacher_embeddings has one column, and {metric!r} distances depend only on its sign: "
+            "pass labels as y, which is ignored, or set teacher_metric='euclidean'."
         )
     return teacher

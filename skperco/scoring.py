@@ -61,7 +61,8 @@ class PerceptionCoherenceScorer:
             Fitted, with a ``transform`` method.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples, n_teacher_features) or (n_samples,), default=None
-            The teacher's embeddings if two-dimensional.
+            The teacher's embeddings, if it is a matrix of floating-point numbers with at least
+            two columns; ignored otherwise.
         teacher_embeddings : array-like of shape (n_samples, n_teacher_features), default=None
             The teacher's embeddings by name, which win over `y`. Without either, X itself.
         sample_weight : array-like of shape (n_samples,), default=None

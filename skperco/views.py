@@ -204,6 +204,8 @@ class _View:
         """Rows by their numbers, finite and in double precision."""
         taken = take_rows(self.rows, numbers)
         assert_all_finite(taken, input_name=self.name)
+        if not sp.issparse(taken):
+            taken = np.ascontiguousarray(taken)
         return taken.astype(np.float64, copy=False)
 
 

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ settings.load_profile("skperco")
 
 def pytest_configure():
     # What the tests compute is small: more threads would only wait for each other.
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,7 +1,10 @@
 """What people hold their rows in, and what comes back."""
 
 import numpy as np
+import pandas as pd
+import polars
 import pytest
+import scipy.sparse as sp
 import torch
 from builders import small
 from sklearn.utils import estimator_html_repr, get_tags
@@ -188,12 +191,134 @@ def test_wrong_use_is_caught_by_every_way_to_fit(rows, method, options, message)
         getattr(small(), method)(rows, **options)
 
 
-def test_a_column_of_labels_is_no_teacher_by_angles(rows):
+LABELS = {
+    "a column of numbers": np.linspace(-1, 1, 300)[:, None],
+    "a column of integers": np.arange(300)[:, None] % 3,
+    "one-hot": np.eye(3, dtype=int)[np.arange(300) % 3],
+    "booleans": np.eye(3, dtype=bool)[np.arange(300) % 3],
+    "strings": np.array([["a", "b"], ["c", "d"]])[np.arange(300) % 2],
+    "objects": np.array([["a", 1.5], ["c", None]], dtype=object)[np.arange(300) % 2],
+    "a list of lists of strings": [["a", "b"]] * 300,
+    "a list of lists of integers": [[0, 1], [1, 0]] * 150,
+    "an integer tensor": torch.arange(600).view(300, 2),
+    "sparse indicators": sp.csr_array(np.eye(3, dtype=int)[np.arange(300) % 3]),
+    "a frame of integers": pd.DataFrame({"a": np.arange(300), "b": 1}),
+    "a frame of mixed columns": pd.DataFrame({"a": np.linspace(0, 1, 300), "b": "x"}),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_labels_in_y_are_not_distilled(rows, labels, metric):
+    alone, labeled = small(metric=metric).fit(rows), small(metric=metric).fit(rows, labels)
+    np.testing.assert_array_equal(labeled.transform(rows), alone.transform(rows))
+    assert labeled.score(rows, labels) == alone.score(rows)
+
+
+TEACHERS = {
+    "single precision": lambda teacher: teacher,
+    "double precision": lambda teacher: teacher.astype(np.float64),
+    "half precision": lambda teacher: torch.from_numpy(teacher).half().float().numpy(),
+    "a bfloat16 tensor": lambda teacher: torch.from_numpy(teacher).bfloat16(),
+    "a list of lists": lambda teacher: teacher.tolist(),
+    "a frame": lambda teacher: pd.DataFrame(teacher),
+    "a frame in pyarrow's memory": lambda teacher: pd.DataFrame(teacher).astype("float[pyarrow]"),
+    "nullable numbers": lambda teacher: pd.DataFrame(teacher).astype("Float32"),
+    "a polars frame": lambda teacher: polars.DataFrame(teacher),
+}
+
+
+@pytest.mark.parametrize("as_given", TEACHERS.values(), ids=TEACHERS)
+def test_floating_point_matrices_in_y_are_the_teacher(rows, as_given):
+    teacher = as_given(rows[:, 40:60])
+    by_position = small().fit(rows[:, :40], teacher).transform(rows[:, :40])
+    by_name = small().fit(rows[:, :40], teacher_embeddings=teacher).transform(rows[:, :40])
+    np.testing.assert_array_equal(by_position, by_name)
+
+
+def test_a_teacher_of_one_column_is_refused_by_angles(rows):
     labels = np.arange(300)[:, None] % 3
-    for arguments, options in (((rows, labels), {}), ((rows,), {"teacher_embeddings": labels})):
-        with pytest.raises(ValueError, match=r"teacher_embeddings has one column.*labels"):
-            small().fit(*arguments, **options)
+    with pytest.raises(ValueError, match=r"teacher_embeddings has one column.*labels"):
+        small().fit(rows, teacher_embeddings=labels)
     small(n_components=1).fit(rows, labels, teacher_embeddings=rows)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f4", np.float16])
+def test_single_precision_stays_single_whatever_the_byte_order(rows, dtype):
+    given = rows.astype(dtype)
+    native = given.astype(np.float32)
+    found = small().fit(given).transform(given)
+    assert found.dtype == np.float32
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, small().fit(native).transform(native))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float[pyarrow]", "Float32", "float16"])
+def test_single_precision_columns_stay_single(rows, dtype):
+    frame = pd.DataFrame(rows).astype(dtype)
+    frame.columns = [f"x{i}" for i in range(frame.shape[1])]
+    assert small().fit(frame).transform(frame).dtype == np.float32
+
+
+def test_weights_may_be_a_tensor(rows):
+    weights = np.arange(300.0)
+    expected = small().fit(rows, sample_weight=weights).transform(rows)
+    found = small().fit(rows, sample_weight=torch.from_numpy(weights)).transform(rows)
+    np.testing.assert_array_equal(found, expected)
+
+
+DENSE_LAYOUTS = {
+    "Fortran order": np.asfortranarray,
+    "every other column": lambda array: np.repeat(array, 2, axis=1)[:, ::2],
+    "every other row": lambda array: np.repeat(array, 2, axis=0)[::2],
+    "reversed twice": lambda array: array[::-1, ::-1].copy()[::-1, ::-1],
+    "a transposed tensor": lambda array: torch.from_numpy(array.T.copy()).T,
+}
+
+
+@pytest.mark.parametrize("as_stored", DENSE_LAYOUTS.values(), ids=DENSE_LAYOUTS)
+@pytest.mark.parametrize("student", ["linear", "mlp"])
+def test_results_do_not_depend_on_the_memory_layout_of_rows(rows, as_stored, student):
+    X, teacher = rows[:, :40].copy(), rows[:, 40:60].copy()
+    contiguous = small(student=student).fit(X, teacher)
+    stored = small(student=student).fit(as_stored(X), as_stored(teacher))
+    for fitted in (contiguous, stored):
+        for given in (X, as_stored(X)):
+            np.testing.assert_array_equal(fitted.transform(given), contiguous.transform(X))
+    for metric in ("cosine", "euclidean", "manhattan"):
+        found = perception_coherence_score(as_stored(teacher), as_stored(X), metric=metric)
+        assert found == perception_coherence_score(teacher, X, metric=metric)
+
+
+def shuffled_indices(matrix):
+    """The same CSR matrix, the entries of each row in the opposite order."""
+    entries = [
+        np.arange(stop - 1, start - 1, -1)
+        for start, stop in zip(matrix.indptr, matrix.indptr[1:], strict=False)
+    ]
+    order = np.concatenate(entries)
+    parts = (matrix.data[order], matrix.indices[order], matrix.indptr)
+    return sp.csr_array(parts, shape=matrix.shape)
+
+
+def halved_entries(matrix):
+    """The same CSR matrix, each entry stored as two halves."""
+    parts = (matrix.data.repeat(2) / 2, matrix.indices.repeat(2), 2 * matrix.indptr)
+    return sp.csr_array(parts, shape=matrix.shape)
+
+
+@pytest.mark.parametrize(
+    "as_stored", [shuffled_indices, halved_entries, sp.csc_array, sp.coo_array]
+)
+def test_results_do_not_depend_on_the_storage_of_sparse_rows(rows, as_stored):
+    X = sp.csr_array(np.where(rows[:, :40] > 0.02, rows[:, :40], 0))
+    stored = as_stored(X)
+    before = stored.data.copy()
+    contiguous, other = small().fit(X), small().fit(stored)
+    np.testing.assert_array_equal(other.transform(stored), contiguous.transform(X))
+    found = perception_coherence_score(stored, rows, metric="cosine")
+    assert found == perception_coherence_score(X, rows, metric="cosine")
+    np.testing.assert_array_equal(stored.data, before)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -250,9 +375,30 @@ def test_rows_that_are_not_finite_are_not_transformed(rows, student, metric, val
         distiller.transform(spoilt)
 
 
-def test_rows_too_large_to_square_are_not_transformed(rows):
+@pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-22, 1e-10, 1e10, 1e37])
+@pytest.mark.parametrize("student", ["linear", "mlp"])
+@pytest.mark.parametrize("as_given", [np.asarray, sp.csr_array])
+def test_the_scale_of_a_row_does_not_change_its_embedding_by_angles(rows, scale, student, as_given):
+    distiller = small(student=student).fit(rows)
+    expected = distiller.transform(rows)
+    scaled = rows.copy()
+    scaled[::2] *= np.float32(scale)
+    found = distiller.transform(as_given(scaled))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e10])
+def test_a_fit_does_not_depend_on_the_scale_of_single_rows_by_angles(rows, scale):
+    scaled = rows.copy()
+    scaled[::2] *= np.float32(scale)
+    found, expected = (small(max_iter=20).fit(X) for X in (scaled, rows))
+    np.testing.assert_allclose(found.transform(rows), expected.transform(rows), atol=0.02)
+
+
+def test_rows_too_large_to_embed_are_refused(rows):
+    distiller = small(metric="euclidean").fit(rows)
     with pytest.raises(ValueError, match="X must have its largest entry"):
-        small().fit(rows).transform(1e38 * rows)
+        distiller.transform(3e38 * np.sign(distiller.student_.weight.detach().numpy()))
 
 
 def test_a_fit_leaves_rows_of_weight_zero_in_their_file(rows, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from builders import small
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,6 +151,27 @@ def test_sparse_rows_give_the_same_images(student):
         for layout in (np.asarray, sp.csr_array)
     ]
     assert torch.allclose(*images, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [LinearStudent, ProjectionStudent])
+def test_a_student_stores_its_parameters_contiguously(kind):
+    student = kind(torch.ones(3, 5).T, torch.ones(10)[::2])
+    assert all(one.is_contiguous() for one in student.parameters())
+
+
+@pytest.mark.parametrize("parameters", [{}, {"student": "mlp"}, {"metric": "euclidean"}])
+@pytest.mark.parametrize("teacher", [None, rows_of(1, n=60, d=6)])
+def test_parameters_of_a_fitted_student_are_stored_contiguously(parameters, teacher):
+    student = small(**parameters).fit(rows_of(0, n=60), teacher).student_
+    assert all(one.is_contiguous() for one in student.state_dict().values())
+
+
+def test_parameters_of_a_users_module_are_stored_contiguously():
+    module = torch.nn.Linear(N_FEATURES, N_COMPONENTS)
+    module.weight.data = module.weight.data.T.contiguous().T
+    student = small(N_COMPONENTS, student=module).fit(rows_of(0, n=60)).student_
+    assert student.weight.is_contiguous()
+    assert not module.weight.is_contiguous()
 
 
 @STUDENTS
