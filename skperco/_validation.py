@@ -282,7 +282,7 @@ def _holds_embeddings(y):
     if not hasattr(y, "shape"):
         with naming("y"):
             y = np.asarray(y)
-    if len(y.shape) < 2 or y.shape[1] == 1:
+    if len(y.shape) < 2 or tuple(y.shape[1:]) == (1,):
         return False
     if isinstance(y, torch.Tensor):
         return y.is_floating_point()
