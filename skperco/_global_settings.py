@@ -1,4 +1,4 @@
-"""Protection of results from what the user has set globally in PyTorch and NumPy."""
+"""Protection of results from global settings of PyTorch and NumPy."""
 
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -14,9 +14,10 @@ def default_settings():
     """Compute under the default settings of this thread, which are restored afterwards.
 
     Gradients are on, even inside ``torch.no_grad()`` and ``torch.inference_mode()``; autocast
-    is off; tensors are made on the CPU unless a device is named; NumPy warns of floating-point
-    errors in place of raising them. All of these are local to the thread. The default dtype is
-    not: other threads would see a change, so every tensor is made with an explicit dtype instead.
+    is off; tensors are created on the CPU unless a device is named; NumPy warns about
+    floating-point errors and does not raise them. All of these settings are local to the thread.
+    The default dtype is not, and a change would affect other threads: tensors are created with an
+    explicit dtype instead.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -32,7 +33,7 @@ def default_settings():
 def without_autocast(function):
     """Decorate a function of tensors so that autocast, where it is on, does not apply inside.
 
-    A backward pass needs this as much as a forward pass: it may be called under autocast, too.
+    Backward passes need this as well, since they may also be called under autocast.
     """
 
     @wraps(function)

@@ -93,7 +93,7 @@ def naming(name):
 
 
 def canonical(matrix):
-    """A CSR matrix with sorted indices and without duplicates: the same one if it is so.
+    """Return a CSR matrix with sorted indices and no duplicates; a copy, if it had others.
 
     The rounding of a sum depends on the order of its terms.
     """
@@ -278,7 +278,7 @@ def given_teacher(y, teacher_embeddings, default=None):
 
 
 def _holds_embeddings(y):
-    """Whether `y` is a matrix of floating-point numbers; all else are labels."""
+    """Whether `y` has floating-point numbers and more than one column; all else are labels."""
     if not hasattr(y, "shape"):
         with naming("y"):
             y = np.asarray(y)

@@ -125,8 +125,8 @@ class Ranking(NamedTuple):
     tied : torch.Tensor of shape (n_anchors, n_references), float64
         For each entry as it came, the weight of the equal ones, itself included.
     apart : torch.Tensor of shape (n_anchors, n_references), float64
-        For each entry as it came, the weight of the unequal ones: exactly 0 if there are none,
-        or none that weighs anything, since only weights of such are added up.
+        For each entry as it came, the weight of the unequal ones. Exactly 0, without rounding
+        errors, if all others are equal or of weight zero.
     has_ties : bool
     """
 
@@ -160,7 +160,7 @@ def compare(teacher, student, weights=None):
 
 
 def concordant_share(concordant, strict, least=0.0):
-    """Concordant of strictly ordered pairs; nan where these weigh no more than the least."""
+    """Concordant pairs divided by strictly ordered ones; nan where these weigh at most `least`."""
     return torch.where(strict > least, (concordant / strict).clamp(0, 1), torch.nan)
 
 
@@ -231,7 +231,7 @@ def _runs(ordered, order, weights, rtol=0.0):
 
 
 def _others(weights):
-    """For each entry, the weight of all others: exactly 0 if none of them weighs anything."""
+    """For each entry, the weight of all others: exactly 0 if all of them are of weight zero."""
     return weights.sum(1, keepdim=True) - weights
 
 

@@ -154,7 +154,7 @@ def _shares(begin, end, weights, percentile):
     else:
         border = percentile * end[:, -1:]
     share = ((border - begin) / (end - begin)).clamp(0, 1)
-    # Sums of weights are rounded: a share this small is that of a border between two references.
+    # A smaller share is a rounding error: the border lies between two references.
     return torch.where(share < _SMALLEST_SHARE, 0, share)
 
 

@@ -188,8 +188,8 @@ class CoherenceDistiller(
     linear. What it makes of a row x is :math:`y + \ell\,(s \odot y + |x|\,t)` with
     :math:`y = W x` and :math:`\ell = 1 - |y| / |x|`, the share of the norm that W loses, which
     the direction of y does not show. The vectors s and t are learned, and zero at the start.
-    The MLP next to such a linear part takes rows of unit norm, and its output is scaled by |x|:
-    the direction of an embedding does not depend on the scale of its row.
+    An MLP that is added to such a linear part takes x / |x|, and its output is multiplied by |x|.
+    Hence the direction of an embedding does not depend on the scale of its row.
 
     A module of your own that draws random numbers, for instance for dropout, draws them from
     PyTorch's global generators, which are seeded for it and restored afterwards. All threads share
@@ -653,7 +653,7 @@ class CoherenceDistiller(
 
 
 def _returns_arrays(distiller):
-    """Whether `transform` is not to return a data frame."""
+    """Whether `transform` returns arrays, not data frames."""
     return _get_output_config("transform", distiller)["dense"] == "default"
 
 

@@ -17,7 +17,7 @@ from skperco.dissimilarity import unit_rows
 from skperco.files import replace_file
 
 _EXAMPLE_ROWS = 2
-# PyTorch's exporter keeps global state: one thread at a time.
+# PyTorch's exporter uses global state, so only one thread may export at a time.
 _EXPORTING = threading.Lock()
 
 

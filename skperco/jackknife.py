@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from skperco.concordance import pair_counts
+from skperco.concordance import concordant_share, pair_counts
 from skperco.views import with_own
 
 # The first try to meet a tolerance draws so many.
@@ -145,21 +145,18 @@ def _block_sums(counts, sight, anchor_weights):
         agreeing, strict = agreeing * sight.weights, strict * sight.weights
     # Every pair has been counted from both of its ends.
     all_agreeing, all_strict = (part.sum(1, keepdim=True) / 2 for part in (agreeing, strict))
-    without = _ratio(all_agreeing - agreeing, all_strict - strict, all_strict)
+    # What is left of a difference of sums may be nothing but their rounding errors.
+    least = 1e-9 * all_strict
+    without = concordant_share(all_agreeing - agreeing, all_strict - strict, least)
     sees = ~without.isnan()
     total = anchor_weights[:, None] * without.nan_to_num()
     weight = anchor_weights[:, None] * sees
     if sight.own[0] >= 0:
         total, weight = with_own(total, sight.own), with_own(weight, sight.own)
-    coherences = _ratio(all_agreeing, all_strict, all_strict)
+    coherences = concordant_share(all_agreeing, all_strict)
     return _BlockSums(
         *(part.cpu().numpy() for part in (coherences[:, 0], total.sum(0), weight.sum(0)))
     )
-
-
-def _ratio(part, whole, scale):
-    """Part / whole; nan where nothing but rounding errors is left of the whole."""
-    return torch.where(whole > 1e-9 * scale, (part / whole).clamp(0, 1), torch.nan)
 
 
 def _combine(views, anchors, references, coherences, blocks):

@@ -149,7 +149,7 @@ class PerceptionCoherenceLoss(torch.nn.Module):
             return losses.mean()
 
     def _zero_unless_finite(self, teacher, references):
-        """0, or NaN if an embedding of the teacher is not finite, for guards to find."""
+        """0, or NaN if an entry of the teacher's embeddings is not finite."""
         if self._metric_of_teacher == "precomputed":
             return 0.0
         parts = (teacher, references)

@@ -69,8 +69,8 @@ def new_module(student, n_features, n_components, seed):
 def contiguous(module):
     """Store every parameter and buffer contiguously, as a file does.
 
-    The rounding of a matrix product depends on the strides of its factors, so a student must not
-    have other strides before it is saved than after it is loaded.
+    The rounding of a matrix product depends on the strides of its factors, so a student must have
+    the same strides before it is saved and after it is loaded.
     """
     for tensor in [*module.parameters(), *module.buffers()]:
         tensor.data = tensor.data.contiguous()

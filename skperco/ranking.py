@@ -122,13 +122,13 @@ def _blocks(dissimilarities, sigma, weights):
 def row_spread(dissimilarities):
     """Standard deviation of each row, of shape (n_anchors, 1), a constant to the gradient.
 
-    Neither overflow nor underflow of the squares shows in it.
+    Rows whose squares would overflow or underflow are scaled first.
     """
     rows = dissimilarities.detach()
     if rows.device.type != "cpu":
         return _scaled_spread(rows)
     spread = _plain_spread(rows)
-    # Within these bounds the squares lose no digits. Constant rows are outside, and rare.
+    # Within these bounds the squares lose no digits. Constant rows are outside, but rare.
     limits = torch.finfo(rows.dtype)
     least, most = (limits.tiny / limits.eps) ** 0.5, limits.max**0.5 / rows.shape[1]
     doubtful = ~((spread > least) & (spread < most)).squeeze(1)
@@ -143,15 +143,12 @@ def _plain_spread(rows):
 
 
 def _scaled_spread(rows):
-    scale = power_of_two(rows.abs().amax(1, keepdim=True))
+    scale = _power_of_two(rows.abs().amax(1, keepdim=True))
     return _plain_spread(rows / scale) * scale
 
 
-def power_of_two(values):
-    """Powers of two near positive values, by which a division is exact; 1 for zeros.
-
-    Not finite where the values are not.
-    """
+def _power_of_two(values):
+    """Powers of two near non-negative values, by which a division is exact; 1 for zeros."""
     return torch.where(values == 0, 1, values / (2 * torch.frexp(values).mantissa))
 
 
@@ -303,7 +300,7 @@ class _SoftPercentileRank(torch.autograd.Function):
             mass = prefix_sums(weights)
             low, high, total = mass.gather(1, start), mass.gather(1, stop), mass[:, -1:]
         last = above[:, -1:]
-        # The largest difference is finite only if all entries are: 0, or NaN for the whole row.
+        # The largest difference is finite only if all entries are: this is 0, or NaN otherwise.
         undefined = 0 * last
         total = total + undefined.double()
         inside = (high - low).double()
@@ -399,7 +396,7 @@ def prefix_sums(values):
 
 
 def cumulative_sums(values, *, dim, dtype):
-    """Cumulative sums along a dimension, also where PyTorch must be deterministic."""
+    """Cumulative sums along a dimension, on any device, deterministic where PyTorch must be."""
     if dtype.is_floating_point and _cumsum_is_refused(values.device):
         return _deterministic_cumsum(values, dim)
     return values.cumsum(dim, dtype=dtype)

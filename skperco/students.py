@@ -28,7 +28,14 @@ class LinearStudent(torch.nn.Module):
     ----------
     weight : torch.Tensor of shape (n_components, n_features)
     bias : torch.Tensor of shape (n_components,)
+
+    Attributes
+    ----------
+    is_homogeneous : bool
+        Whether scaling a row scales its embedding; the forward pass needs the norms of rows then.
     """
+
+    is_homogeneous = False
 
     def __init__(self, weight, bias):
         super().__init__()
@@ -72,6 +79,8 @@ class ProjectionStudent(LinearStudent):
         With orthonormal rows.
     bias : torch.Tensor of shape (n_components,)
     """
+
+    is_homogeneous = True
 
     def __init__(self, weight, bias):
         super().__init__(weight, bias)
@@ -140,8 +149,8 @@ class MLPStudent(torch.nn.Module):
     """A linear student plus a multi-layer perceptron whose last layer starts at zero.
 
     Next to a :class:`ProjectionStudent` the perceptron is homogeneous of degree one as well: it
-    takes rows of unit norm, and its output is scaled by the norms. The direction of an embedding
-    does not depend on the scale of the row then.
+    takes rows of unit norm, and its output is scaled by their norms. Then the direction of an
+    embedding does not depend on the scale of the row.
 
     Parameters
     ----------
@@ -157,7 +166,7 @@ class MLPStudent(torch.nn.Module):
     def __init__(self, linear, hidden_layer_sizes, row_norm, generator):
         super().__init__()
         self.linear = linear
-        self.is_homogeneous = isinstance(linear, ProjectionStudent)
+        self.is_homogeneous = linear.is_homogeneous
         norms = [
             1.0 if self.is_homogeneous else row_norm,
             *(size**0.5 for size in hidden_layer_sizes),
@@ -208,7 +217,7 @@ class MLPStudent(torch.nn.Module):
 
 def images_of(student, rows):
     """A function that gives images of the same rows, call after call, as the student changes."""
-    if isinstance(student, ProjectionStudent) or getattr(student, "is_homogeneous", False):
+    if getattr(student, "is_homogeneous", False):
         return partial(student, rows, norms_of(rows))
     return partial(student, rows)
 
