@@ -3,7 +3,7 @@
 import torch
 
 from skperco.dissimilarity import check_metric, pairwise_dissimilarity, without_diagonal
-from skperco.ranking import percentile_rank, soft_percentile_rank
+from skperco.ranking import percentile_rank, power_of_two, soft_percentile_rank
 
 _LEAST_NEIGHBORS = 3
 # Mean squared difference of two independent ranks: what a student loses that knows nothing.
@@ -267,6 +267,8 @@ def rank_correlation_loss(dissimilarities, target):
 
 
 def _standardized(rows):
+    # A correlation does not depend on the scale, but squares of the rows could underflow.
+    rows = rows / power_of_two(rows.detach().abs().amax(1, keepdim=True))
     centered = rows - rows.mean(1, keepdim=True)
     norms = torch.linalg.vector_norm(centered, dim=1, keepdim=True)
     least = torch.finfo(rows.dtype).eps * rows.detach().norm(dim=1, keepdim=True)

@@ -143,11 +143,11 @@ def _plain_spread(rows):
 
 
 def _scaled_spread(rows):
-    scale = _power_of_two(rows.abs().amax(1, keepdim=True))
+    scale = power_of_two(rows.abs().amax(1, keepdim=True))
     return _plain_spread(rows / scale) * scale
 
 
-def _power_of_two(values):
+def power_of_two(values):
     """Powers of two near non-negative values, by which a division is exact; 1 for zeros."""
     return torch.where(values == 0, 1, values / (2 * torch.frexp(values).mantissa))
 

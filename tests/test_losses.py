@@ -227,3 +227,45 @@ def test_bad_input():
         loss(rows_of(0, n=2), rows_of(1, n=2))
     with pytest.raises(ValueError, match="must be of the same rows, got 14 and 0"):
         loss(rows_of(0), rows_of(1), student_references=rows_of(2))
+
+
+NOT_FINITE = [float("nan"), float("inf"), -float("inf")]
+PLACES = ["student", "teacher", "student_references", "teacher_references"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_neighbors", [None, 4])
+@pytest.mark.parametrize("rank_power", [0, 0.5, 1])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "metric", ["cosine", "correlation", "euclidean", "manhattan", "sqeuclidean"]
+)
+def test_an_embedding_that_is_not_finite_makes_loss_and_gradient_nan(
+    metric, place, rank_power, n_neighbors, dtype
+):
+    loss = PerceptionCoherenceLoss(metric=metric, rank_power=rank_power, n_neighbors=n_neighbors)
+    for value in NOT_FINITE:
+        rows = {name: rows_of(seed, d=4).to(dtype) for seed, name in enumerate(PLACES)}
+        rows[place][3, 1] = value
+        student = rows.pop("student").requires_grad_()
+        found = loss(student, rows.pop("teacher"), **rows)
+        found.backward()
+        assert found.isnan()
+        assert not student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("n_neighbors", [None, 4])
+@pytest.mark.parametrize(
+    "metric", ["cosine", "correlation", "euclidean", "manhattan", "sqeuclidean"]
+)
+def test_the_scale_of_single_precision_changes_neither_loss_nor_gradient(metric, n_neighbors):
+    loss = PerceptionCoherenceLoss(metric=metric, n_neighbors=n_neighbors)
+    teacher = rows_of(1).float()
+    values, gradients = [], []
+    for scale in (1.0, 2.0**-50, 2.0**50):
+        student = (scale * rows_of(0, d=3)).float().requires_grad_()
+        values.append(loss(student, teacher))
+        gradients.append(scale * torch.autograd.grad(values[-1], student)[0].double())
+    for value, gradient in zip(values, gradients, strict=True):
+        torch.testing.assert_close(value, values[0], rtol=1e-5, atol=0)
+        torch.testing.assert_close(gradient, gradients[0], rtol=1e-3, atol=1e-6)

@@ -1,3 +1,7 @@
+import inspect
+import types
+from functools import partial
+
 import numpy as np
 import pytest
 import references
@@ -6,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skperco import percentile_rank, soft_percentile_rank
+from skperco import percentile_rank, ranking, soft_percentile_rank
 from skperco.ranking import row_spread, sort_rows
 
 TIED = hnp.arrays(
@@ -199,3 +203,107 @@ def test_sorting_tells_neighbouring_numbers_apart(dtype, rows):
     np.testing.assert_array_equal(np.take_along_axis(rows, order.numpy(), axis=1), ordered)
     for row in np.sort(order.numpy(), axis=1):
         np.testing.assert_array_equal(row, np.arange(rows.shape[1]))
+
+
+def copy_without_cpu_branches():
+    """The module of ranks as it runs on other devices, for tensors on the CPU."""
+    source = inspect.getsource(ranking).replace('device.type == "cpu"', "False")
+    source = source.replace('device.type != "cpu"', "True")
+    module = types.ModuleType("ranking_of_other_devices")
+    exec(compile(source, ranking.__file__, "exec"), module.__dict__)
+    return module
+
+
+OTHER_DEVICES = copy_without_cpu_branches()
+BRANCHES = pytest.mark.parametrize("module", [ranking, OTHER_DEVICES], ids=["CPU", "others"])
+
+
+@BRANCHES
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("weights", [None, torch.arange(1.0, 7.0)])
+def test_nan_makes_all_ranks_of_its_row_nan_and_no_others(module, dtype, sign, weights):
+    rows = random_rows(2, 6, dtype)
+    expected = module.percentile_rank(rows, weights=weights)[1]
+    rows[0, 2] = torch.copysign(torch.tensor(torch.nan, dtype=dtype), torch.tensor(float(sign)))
+    soft = partial(module.soft_percentile_rank, weights=weights)
+    for rank in (
+        partial(module.percentile_rank, weights=weights),
+        soft,
+        partial(soft, straight_through=True),
+    ):
+        found = rank(rows)
+        assert found[0].isnan().all()
+        assert found[1].isfinite().all()
+    torch.testing.assert_close(module.percentile_rank(rows, weights=weights)[1], expected)
+
+
+@BRANCHES
+def test_infinite_dissimilarities_have_the_largest_ranks(module):
+    rows = torch.tensor([[torch.inf, 1.0, 3.0, torch.inf]])
+    np.testing.assert_allclose(
+        module.percentile_rank(rows)[0], references.percentile_rank(rows[0].numpy())
+    )
+    assert module.soft_percentile_rank(rows).isnan().all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [2, 33, 400])
+@pytest.mark.parametrize("center", [0, 1, 50])
+def test_soft_ranks_and_gradients_are_those_of_other_devices(weighted, dtype, n, center):
+    # Concentrated values, whose last bits decide which references a window holds.
+    values = center + 0.05 * random_rows(8, n, dtype)
+    weights = 1 + random_rows(1, n, dtype, seed=1)[0] if weighted else None
+    slopes = random_rows(8, n, dtype, seed=2)
+    results = []
+    for module in (ranking, OTHER_DEVICES):
+        rows = values.clone().requires_grad_()
+        ranks = module.soft_percentile_rank(rows, weights=weights)
+        results.append((ranks.detach(), torch.autograd.grad((slopes * ranks).sum(), rows)[0]))
+    (ranks, gradient), (other_ranks, other_gradient) = results
+    torch.testing.assert_close(ranks, other_ranks, rtol=0, atol=1e-6)
+    assert (gradient - other_gradient).norm() <= 1e-6 * other_gradient.norm()
+
+
+@BRANCHES
+@pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-15, 1e15, 1e25, 1e35])
+def test_soft_ranks_in_single_precision_do_not_depend_on_the_scale(module, scale):
+    slopes = random_rows(4, 50, torch.float32, seed=1)
+    gradients = []
+    for factor in (1.0, scale):
+        rows = (factor * random_rows(4, 50)).float().requires_grad_()
+        ranks = module.soft_percentile_rank(rows)
+        gradient = torch.autograd.grad((slopes * ranks).sum(), rows)[0]
+        gradients.append(factor * gradient.double())
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ranks_need_no_cumulative_sum_that_deterministic_mode_refuses(weighted, monkeypatch):
+    rows = random_rows(3, 37).requires_grad_()
+    weights = random_rows(1, 37, seed=1)[0] if weighted else None
+
+    def results():
+        soft = OTHER_DEVICES.soft_percentile_rank(rows, weights=weights)
+        (gradient,) = torch.autograd.grad(soft.square().sum(), rows)
+        exact = OTHER_DEVICES.percentile_rank(rows, weights=weights)
+        sums = OTHER_DEVICES.cumulative_sums(soft.detach(), dim=0, dtype=torch.float64)
+        return soft.detach(), gradient, exact, sums
+
+    expected = results()
+    cumsum, method = torch.cumsum, torch.Tensor.cumsum
+
+    def refuse(function):
+        def refusing(values, *args, dtype=None, **kwargs):
+            if (values.dtype if dtype is None else dtype).is_floating_point:
+                raise RuntimeError("cumsum has no deterministic implementation")
+            return function(values, *args, dtype=dtype, **kwargs)
+
+        return refusing
+
+    monkeypatch.setattr(torch, "cumsum", refuse(cumsum))
+    monkeypatch.setattr(torch.Tensor, "cumsum", refuse(method))
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    for found, wanted in zip(results(), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
