@@ -48,8 +48,10 @@ from skperco.pools import Pool
 from skperco.processes import Processes
 from skperco.progress import Progress
 from skperco.samples import check_samples
+from skperco.sparse import is_sparse_metric
+from skperco.starts import compression_is_exact
 from skperco.streams import Stream
-from skperco.students import embed, kind_of
+from skperco.students import embed, is_built_in, kind_of
 from skperco.training import Settings
 from skperco.trials import FRACTIONS, Decision, decide
 
@@ -81,8 +83,9 @@ class CoherenceDistiller(
     Parameters
     ----------
     n_components : int, default=None
-        Number of dimensions of the student's embedding. If None, 64, or as many as there can
-        be where that is fewer; of a module of your own, as many as it has.
+        Number of dimensions of the student's embedding. If None, the smallest of 64, the number
+        of features and the number of the teacher's dimensions; for a module of your own, the
+        number that it returns.
     student : {"linear", "mlp"}, torch.nn.Module or callable, default="linear"
         A linear map serves compression as well as an MLP does; the MLP, a correction to the
         linear map, is for inputs of another kind than the teacher's. A module of your own is
@@ -114,7 +117,9 @@ class CoherenceDistiller(
     learning_rate_init : float, default=0.1
         Size of the first steps, relative to the size of the parameters; it decays to 0.
     max_iter : int, default=150
-        Number of steps. 0 keeps the closed form.
+        Number of steps. 0 keeps the closed form. No steps are taken where the closed form is
+        exact: if X is its own teacher, both metrics are "cosine" or both euclidean, and there are
+        as many components as features.
     early_stopping : bool, default=True
         Whether to hold out rows from a first fit, which decide how far the student goes from
         the closed form towards the refined one; then all rows are fitted. With fewer than 20
@@ -149,6 +154,10 @@ class CoherenceDistiller(
         Number of dimensions of the student's embedding.
     student_ : torch.nn.Module
         The fitted student, on the CPU, in float32.
+    metric_ : str or callable
+        The `metric` of the fit, which :meth:`transform` and :meth:`score` use.
+    teacher_metric_ : str or callable
+        The metric of the teacher's embeddings in the fit, which :meth:`score` uses.
     loss_curve_ : list of float
         Loss before each step.
     validation_scores_ : list of float or None
@@ -323,7 +332,7 @@ class CoherenceDistiller(
         random_state = processes.from_first(check_random_state(self.random_state))
         samples, n_samples = processes.pooled(samples, self.max_samples, random_state)
         device = device_of(X, self.device)
-        self.student_ = self._learn(samples, device, start, random_state, processes)
+        self._learn(samples, device, start, random_state, processes)
         self.n_samples_seen_ = n_samples
         self._stream = None
         return self
@@ -352,8 +361,9 @@ class CoherenceDistiller(
         Raises
         ------
         ValueError
-            As :meth:`fit` does, or if a batch has other features, or another kind of teacher,
-            than those before.
+            As :meth:`fit` does, or if a batch has other features or another kind of teacher
+            than those before, or if `n_components`, `student`, `hidden_layer_sizes`, `metric` or
+            `teacher_metric` has changed since then.
         """
         processes = Processes(self.distributed)
         if processes.size > 1:
@@ -370,6 +380,9 @@ class CoherenceDistiller(
         )
         if batch.teacher_metric == "precomputed":
             raise ValueError("teacher_metric='precomputed' has no table of all batches: use fit.")
+        if learned:
+            self._kept(self.student_)
+            self._check_same_metrics(batch.teacher_metric)
         batch = batch.take(batch.rows)
         if stream is None:
             stream = Stream.begun_by(
@@ -380,16 +393,14 @@ class CoherenceDistiller(
         if stream.has_news:
             device = device_of(X, self.device)
             random_state = check_random_state(self.random_state)
-            self.student_ = self._learn(
-                stream.samples, device, stream.start, random_state, processes
-            )
+            self._learn(stream.samples, device, stream.start, random_state, processes)
             stream = stream._replace(n_learned=stream.n_seen)
         self._stream = stream
         self.n_samples_seen_ = stream.n_seen
         return self
 
     def _learn(self, samples, device, start, random_state, processes):
-        """A student of the samples, from its closed form or from another student."""
+        """Fit the student to the samples, from its closed form or from another student."""
         # First of all, so that what a module starts from does not depend on the rows.
         module_seed = None if isinstance(self.student, str) else random_state.randint(2**31)
         samples = samples.with_targets(random_state)
@@ -405,10 +416,10 @@ class CoherenceDistiller(
         self._report(decision, progress)
         student = self._last_student(samples, pool, decision, seed)
         processes.share(student)
-        student = student.cpu()
+        self.student_ = student.cpu()
         self.n_components_ = plan.n_components
-        progress.end({"student_": student})
-        return student
+        self.metric_, self.teacher_metric_ = self.metric, samples.teacher_metric
+        progress.end({"student_": self.student_})
 
     def _last_student(self, samples, pool, decision, seed):
         """The student of all samples; or that of the trial, if the user has had enough."""
@@ -439,14 +450,15 @@ class CoherenceDistiller(
         teacher_metric = self._check_metrics()
         if isinstance(self.student, str) and self.student == "mlp":
             check_layer_sizes(self.hidden_layer_sizes)
-        X = self._check_rows(X, reset=reset, ensure_min_samples=least)
+        built_in = isinstance(self.student, str)
+        X = self._check_rows(X, built_in, reset=reset, ensure_min_samples=least)
         teacher = given_teacher(y, teacher_embeddings)
         return check_samples(X, teacher, teacher_metric, sample_weight, least=least)
 
     def _check_metrics(self):
         """The teacher's metric."""
         check_metric(self.metric)
-        teacher_metric = self.metric if self.teacher_metric is None else self.teacher_metric
+        teacher_metric = self._teacher_metric
         check_metric(teacher_metric, "teacher_metric")
         if self.metric == "precomputed":
             raise ValueError(
@@ -455,11 +467,11 @@ class CoherenceDistiller(
             )
         return teacher_metric
 
-    def _check_rows(self, X, **options):
+    def _check_rows(self, X, built_in, **options):
         """X as an array of single or double precision, or in CSR; for a module, also others."""
         X = as_array(X)
         options |= {"accept_sparse": "csr", "dtype": float_types(X)}
-        if not isinstance(self.student, str):
+        if not built_in:
             options |= {"allow_nd": True, "dtype": numeric_types(X)}
         # All of a file at once would fill the memory.
         mapped = options.get("ensure_all_finite", True) and is_mapped(X)
@@ -479,15 +491,6 @@ class CoherenceDistiller(
         return n_held_out if self.early_stopping and n_held_out >= _LEAST_HELD_OUT else 0
 
     def _plan(self, fitted, start, device, watch, processes, module_seed):
-        settings = Settings(
-            metric=self.metric,
-            rank_power=self.rank_power,
-            batch_size=self.batch_size,
-            n_references=self.n_references,
-            n_neighbors=self.n_neighbors,
-            learning_rate_init=self.learning_rate_init,
-            max_iter=self.max_iter,
-        )
         student = self.student
         if start is not None:
             n_components = self._kept(start)
@@ -495,6 +498,21 @@ class CoherenceDistiller(
             n_components = self._count_components(fitted)
         else:
             student, n_components = self._new_module(fitted, device, module_seed)
+        starts_exact = (
+            start is None
+            and isinstance(student, str)
+            and fitted.teacher is None
+            and compression_is_exact(fitted.X, n_components, self.metric, fitted.teacher_metric)
+        )
+        settings = Settings(
+            metric=self.metric,
+            rank_power=self.rank_power,
+            batch_size=self.batch_size,
+            n_references=self.n_references,
+            n_neighbors=self.n_neighbors,
+            learning_rate_init=self.learning_rate_init,
+            max_iter=0 if starts_exact else self.max_iter,
+        )
         return Plan(
             n_components=n_components,
             student=student,
@@ -509,9 +527,10 @@ class CoherenceDistiller(
     def _decide(self, fitted, pool, held_out, plan, seed):
         """A Decision, and what users may know of it."""
         decision = Decision(plan)
-        if held_out.n_rows and (self.max_iter > 0 or fitted.teacher is not None):
+        refines = plan.settings.max_iter > 0
+        if held_out.n_rows and (refines or fitted.teacher is not None):
             decision = decide(fitted, pool, held_out, plan, seed)
-        self.fraction_ = decision.fraction if self.early_stopping or self.max_iter == 0 else 1.0
+        self.fraction_ = decision.fraction if self.early_stopping or not refines else 1.0
         self.validation_scores_ = self.validation_fractions_ = None
         if decision.judgements:
             self.validation_fractions_ = list(FRACTIONS)
@@ -519,8 +538,8 @@ class CoherenceDistiller(
         return decision
 
     def _count_components(self, fitted):
-        n_rows, n_features = fitted.n_rows, fitted.X.shape[1]
-        limits = {f"{n_rows} rows": n_rows, f"{n_features} features": n_features}
+        n_features = fitted.X.shape[1]
+        limits = {f"{n_features} features": n_features}
         if fitted.targets is not None:
             n_targets = fitted.targets.shape[1]
             limits[f"{n_targets} dimensions of the teacher"] = n_targets
@@ -554,6 +573,16 @@ class CoherenceDistiller(
                     f"{found[name]!r}: fit a new one, with warm_start=False."
                 )
         return found["n_components"]
+
+    def _check_same_metrics(self, teacher_metric):
+        """Raise a ValueError unless a stream continues with the metrics that it began with."""
+        for name, value in {"metric": self.metric, "teacher_metric": teacher_metric}.items():
+            fitted = getattr(self, f"{name}_")
+            if value != fitted:
+                raise ValueError(
+                    f"{name}={value!r} is not that of the batches before, {fitted!r}: call fit, "
+                    "which starts anew."
+                )
 
     def _report(self, decision, progress):
         if decision.judgements:
@@ -589,15 +618,16 @@ class CoherenceDistiller(
         if is_lazy(X):
             return self._transform_lazily(X, out)
         # What these make of a row is finite only if the row is, and sooner looked at.
-        shows = isinstance(self.student, str) and not sp.issparse(X)
-        rows = self._check_rows(X, reset=False, ensure_all_finite=not shows)
+        built_in = is_built_in(self.student_)
+        shows = built_in and not sp.issparse(X)
+        rows = self._check_rows(X, built_in, reset=False, ensure_all_finite=not shows)
         if out is not None:
             check_output(out, rows.shape[0], self.n_components_)
         images = embed(
             self.student_,
             rows,
             device=device_of(X, self.device),
-            unit_norm=self.metric == "cosine",
+            unit_norm=self.metric_ == "cosine",
             out=out,
         )
         if shows and not np.isfinite(images.sum(dtype=np.float64)):
@@ -635,11 +665,15 @@ class CoherenceDistiller(
         return perception_coherence_score(
             given_teacher(y, teacher_embeddings, default=X),
             self.transform(X),
-            metric=self.metric,
-            teacher_metric=self.teacher_metric,
+            metric=self.metric_,
+            teacher_metric=self.teacher_metric_,
             sample_weight=sample_weight,
             device=device_of(X, self.device),
         )
+
+    @property
+    def _teacher_metric(self):
+        return self.metric if self.teacher_metric is None else self.teacher_metric
 
     @property
     def _n_features_out(self):
@@ -647,7 +681,7 @@ class CoherenceDistiller(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = is_sparse_metric(self._teacher_metric)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

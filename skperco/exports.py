@@ -76,7 +76,7 @@ class ExportMixin:
         torch.Size([3, 8])
         """
         check_is_fitted(self, "student_")
-        return Embedder(self.student_, unit_norm=self.metric == "cosine").eval()
+        return Embedder(self.student_, unit_norm=self.metric_ == "cosine").eval()
 
     @default_settings()
     def to_onnx(self, path, *, example=None):

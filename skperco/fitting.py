@@ -178,7 +178,12 @@ class Fit:
         """Fitted attributes of the estimator, if the steps so far were all."""
         student = copy.deepcopy(self.student)
         self.refinement.blend(self._reach, student)
-        return {"student_": student.cpu(), "n_components_": self.plan.n_components}
+        return {
+            "student_": student.cpu(),
+            "n_components_": self.plan.n_components,
+            "metric_": self.plan.settings.metric,
+            "teacher_metric_": self.samples.teacher_metric,
+        }
 
     def _transfer(self, alpha, worth):
         samples = self.samples
@@ -221,7 +226,7 @@ class Fit:
     def _leading_targets(self):
         samples, metric = self.samples, self.plan.settings.metric
         if not self.transfers:
-            n_components = min(self.plan.n_components, *samples.X.shape)
+            n_components = min(self.plan.n_components, samples.X.shape[1])
             start = compression_start(
                 samples.X,
                 n_components,
@@ -230,7 +235,7 @@ class Fit:
                 random_state=self.random_state,
             )
             return MappedRows(samples.X, start, n_components)
-        n_components = min(self.plan.n_components, *samples.targets.shape)
+        n_components = min(self.plan.n_components, samples.targets.shape[1])
         directions = leading_directions(
             samples.targets,
             n_components,

@@ -13,6 +13,7 @@ from skperco.sparse import sparse_squared_norms
 # Up to so many columns their (columns x columns) moments are cheaper than iterations.
 MOMENT_COLUMNS = 2048
 _ROWS_PER_BLOCK = 2**13
+_COMPLETION_SEED = 0
 
 
 class LinearMap(NamedTuple):
@@ -33,7 +34,10 @@ def leading_directions(X, n_components, *, center, sample_weight, random_state):
     ----------
     X : ndarray, CSR or MappedRows of shape (n_samples, n_features)
     n_components : int
-        At most min(n_samples, n_features).
+        At most n_features. Where the rank of the rows is lower, the projection is completed by
+        random directions, which are orthogonal to the singular vectors: they are zero for these
+        rows, and keep the distances of others better than none would (Johnson and Lindenstrauss).
+        Hence the number of components need not depend on the number of rows.
     center : bool
         Whether to subtract the mean first (as PCA does) or not (as truncated SVD does).
         Centering serves euclidean dissimilarities, to which it changes nothing, and harms
@@ -47,10 +51,13 @@ def leading_directions(X, n_components, *, center, sample_weight, random_state):
     """
     n_features = X.shape[1]
     mean = weighted_sum(X, sample_weight) / sample_weight.sum() if center else np.zeros(n_features)
-    if n_features <= MOMENT_COLUMNS or n_components == min(X.shape):
+    if n_features <= MOMENT_COLUMNS:
         directions = _moment_directions(X, mean, n_components, sample_weight)
-    else:
+    elif n_components < min(X.shape):
         directions = _iterated_directions(X, mean, n_components, sample_weight, random_state)
+    else:
+        directions = _all_directions(X, mean, sample_weight)
+    directions = _completed(directions, n_components)
     _, directions = svd_flip(None, directions, u_based_decision=False)
     directions = np.array(directions, dtype=np.float64, order="C")
     return LinearMap(directions, -directions @ mean)
@@ -60,8 +67,38 @@ def _moment_directions(X, mean, n_components, sample_weight):
     squares = moments(X, sample_weight)
     squares -= sample_weight.sum() * np.outer(mean, mean)
     # By NumPy, whose threads have multiplied: those of SciPy would have to fight them.
-    _, vectors = np.linalg.eigh(squares)
-    return vectors[:, : -n_components - 1 : -1].T
+    values, vectors = np.linalg.eigh(squares)
+    leading = slice(None, -n_components - 1, -1)
+    return _of_nonzero(values[leading], vectors[:, leading].T, len(squares))
+
+
+def _all_directions(X, mean, sample_weight):
+    """The singular vectors of fewer rows than there are components, by a dense decomposition."""
+    rows = X.toarray() if sp.issparse(X) else X[:]
+    centered = np.sqrt(sample_weight)[:, None] * (rows - mean)
+    _, values, directions = np.linalg.svd(centered, full_matrices=False)
+    return _of_nonzero(values, directions, max(X.shape))
+
+
+def _of_nonzero(values, directions, size):
+    """The directions whose values, largest first, are not zero up to rounding."""
+    smallest = values.max(initial=0) * size * np.finfo(values.dtype).eps
+    return directions[values > smallest]
+
+
+def _completed(directions, n_components):
+    """Orthonormal directions and as many random ones, orthogonal to them, as are missing."""
+    n_missing = n_components - len(directions)
+    if n_missing == 0:
+        return directions
+    # A fixed seed: repeated rows and their weights must give the same directions.
+    generator = np.random.RandomState(_COMPLETION_SEED)
+    drawn = generator.standard_normal((n_missing, directions.shape[1]))
+    # Once more, since a projection leaves a rounding error that normalization would enlarge.
+    for _ in range(2):
+        drawn -= drawn @ directions.T @ directions
+        drawn = np.linalg.qr(drawn.T)[0].T
+    return np.vstack([directions, drawn])
 
 
 def _iterated_directions(X, mean, n_components, sample_weight, random_state):
@@ -88,9 +125,13 @@ def _iterated_directions(X, mean, n_components, sample_weight, random_state):
         matmat=forward,
         rmatmat=backward,
     )
-    guess = random_state.standard_normal(min(X.shape)).astype(X.dtype)
-    _, _, directions = svds(operator, k=n_components, v0=guess)
-    return directions[::-1]
+    guess = random_state.standard_normal((X.shape[1], 1)).astype(X.dtype)
+    image = forward(guess)
+    if not image.any():
+        return np.empty((0, X.shape[1]))
+    guess = image if X.shape[0] < X.shape[1] else guess
+    _, values, directions = svds(operator, k=n_components, v0=guess.ravel())
+    return _of_nonzero(values[::-1], directions[::-1], max(X.shape))
 
 
 def root_mean_square_norm(X, sample_weight):

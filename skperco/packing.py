@@ -6,10 +6,11 @@ import torch
 from sklearn.utils import check_random_state
 
 from skperco._validation import check_device
+from skperco.dissimilarity import check_metric
 from skperco.modules import new_module
 from skperco.samples import Samples
 from skperco.streams import Stream
-from skperco.students import student_of_state
+from skperco.students import kind_of, student_of_state
 from skperco.versions import versions
 
 _OUTPUT = "_sklearn_output_config"
@@ -24,6 +25,7 @@ _NUMBERS = {
     "n_iter_": int,
     "fraction_": float,
 }
+_METRICS = ("metric", "teacher_metric")
 _SERIES = ("loss_curve_", "validation_scores_", "validation_fractions_")
 
 
@@ -50,11 +52,16 @@ def pack(distiller):
             parameters[name] = _encoded(value)
         except _Unwritable:
             missing.append(name)
+    for name in _code_of_the_fit(distiller):
+        if name not in missing:
+            del parameters[name]
+            missing.append(name)
     document = {
         "class": type(distiller).__name__,
         "versions": versions(),
         "parameters": parameters,
         "missing": missing,
+        "student": _kind(distiller),
         "attributes": _attributes(distiller),
         "stream": None,
     }
@@ -94,13 +101,38 @@ def unpack(cls, document, tensors, given):
     distiller = cls(**{**parameters, **given})
     distiller._validate_params()
     distiller.device = _device_here(distiller.device)
-    for name, value in _checked_attributes(document["attributes"]).items():
+    # Older files do not hold the metrics of the fit, which were those of the parameters.
+    saved = {**given, **parameters}
+    metrics = _metrics_of(saved["metric"], saved["teacher_metric"])
+    attributes = {f"{name}_": value for name, value in metrics.items()}
+    for name, value in (attributes | _checked_attributes(document["attributes"])).items():
         setattr(distiller, name, value)
-    distiller.student_ = _student(distiller, _part(tensors, _STUDENT))
+    kind = document.get("student", saved["student"])
+    distiller.student_ = _student(distiller, kind, _part(tensors, _STUDENT))
     distiller._stream = None
     if document["stream"] is not None:
-        distiller._stream = _unpacked_stream(distiller, document["stream"], tensors)
+        distiller._stream = _unpacked_stream(distiller, kind, document["stream"], tensors)
     return distiller
+
+
+def _code_of_the_fit(distiller):
+    """Names of parameters that were code in the fit, and have been set to another value since."""
+    if _kind(distiller) == "module" and isinstance(distiller.student, str):
+        yield "student"
+    for name, value in _metrics_of(distiller.metric, distiller.teacher_metric).items():
+        fitted = getattr(distiller, f"{name}_")
+        if callable(fitted) and fitted is not value:
+            yield name
+
+
+def _kind(distiller):
+    return kind_of(distiller.student_, distiller.n_components_)["student"]
+
+
+def _metrics_of(metric, teacher_metric):
+    """The metrics of a fit with these parameters, by the names of the parameters."""
+    teacher_metric = metric if teacher_metric is None else teacher_metric
+    return dict(zip(_METRICS, (metric, teacher_metric), strict=True))
 
 
 def _check_given(cls, missing, given):
@@ -162,6 +194,9 @@ def _attributes(distiller):
     for name, value in vars(distiller).items():
         if name in _NUMBERS:
             attributes[name] = _NUMBERS[name](value)
+        elif name.removesuffix("_") in _METRICS and name.endswith("_"):
+            if isinstance(value, str):
+                attributes[name] = value
         elif name in _SERIES:
             attributes[name] = None if value is None else list(map(float, value))
         elif name == "feature_names_in_":
@@ -177,6 +212,9 @@ def _checked_attributes(attributes):
     for name, value in attributes.items():
         if name in _NUMBERS:
             checked[name] = _checked(value, _NUMBERS[name])
+        elif name in {f"{metric}_" for metric in _METRICS}:
+            check_metric(_checked(value, str), name)
+            checked[name] = value
         elif name in _SERIES:
             checked[name] = None if value is None else [_checked(one, float) for one in value]
         elif name == "feature_names_in_":
@@ -228,9 +266,9 @@ def _part(tensors, prefix):
     }
 
 
-def _student(distiller, state):
+def _student(distiller, kind, state):
     n_features, n_components = distiller.n_features_in_, distiller.n_components_
-    if not isinstance(distiller.student, str):
+    if kind not in ("linear", "mlp"):
         student = new_module(distiller.student, n_features, n_components, _SEED_OF_MODULES)
         try:
             student.load_state_dict(state)
@@ -239,9 +277,7 @@ def _student(distiller, state):
         return student
     student = student_of_state(state)
     shape = tuple(student.linear_map().weight.shape)
-    if shape != (n_components, n_features) or hasattr(student, "hidden") != (
-        distiller.student == "mlp"
-    ):
+    if shape != (n_components, n_features) or hasattr(student, "hidden") != (kind == "mlp"):
         raise ValueError(f"its student, of shape {shape}, is not what it says.")
     if not all(value.dtype == torch.float32 and value.isfinite().all() for value in state.values()):
         raise ValueError("its student has numbers that are not finite, or of another type.")
@@ -278,7 +314,7 @@ def _packed_stream(stream, random_state):
     return document, tensors
 
 
-def _unpacked_stream(distiller, document, tensors):
+def _unpacked_stream(distiller, kind, document, tensors):
     arrays = {name: tensor.numpy() for name, tensor in _part(tensors, _STREAM).items()}
     rows = {
         name: _unpacked_rows(arrays, name, *shape) for name, shape in document["shapes"].items()
@@ -286,14 +322,13 @@ def _unpacked_stream(distiller, document, tensors):
     lengths = {len(rows["keys"]), *(array.shape[0] for array in rows.values())}
     if len(lengths) > 1 or rows["X"].shape[1] != distiller.n_features_in_:
         raise ValueError("the rows of its stream do not match.")
-    teacher_metric = distiller._check_metrics()
-    samples = Samples(rows["X"], rows["weight"], rows.get("teacher"), teacher_metric)
+    samples = Samples(rows["X"], rows["weight"], rows.get("teacher"), distiller.teacher_metric_)
     random_state = distiller.random_state
     if document["random_state"] is not None:
         random_state = _decoded(document["random_state"])
     start = None
     if document["has_start"]:
-        start = _student(distiller, _part(tensors, _START))
+        start = _student(distiller, kind, _part(tensors, _START))
     return Stream(
         samples,
         rows["keys"],

@@ -25,9 +25,14 @@ def sparse_dissimilarity(anchors, references, metric):
     return _METRICS[metric](anchors, references)
 
 
+def is_sparse_metric(metric):
+    """Whether there is such a dissimilarity for sparse rows."""
+    return isinstance(metric, str) and metric in _METRICS
+
+
 def check_sparse_metric(metric, name):
     """Raise a ValueError unless there is such a dissimilarity for sparse rows."""
-    if callable(metric) or metric not in _METRICS:
+    if not is_sparse_metric(metric):
         raise ValueError(
             f"the dissimilarity of sparse rows, {name}, must be one of {sorted(_METRICS)}, got "
             f"{metric!r}: choose one of them, or make the rows dense (TruncatedSVD does)."

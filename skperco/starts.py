@@ -36,7 +36,7 @@ def compression_start(X, n_components, *, metric, sample_weight, random_state):
     ----------
     X : ndarray or CSR of shape (n_samples, n_features)
     n_components : int
-        At most min(n_samples, n_features).
+        At most n_features.
     metric : str or callable
         The student's dissimilarity. Cosine ones look at rows of unit norm from the origin:
         centering, as PCA does it, would harm them. Others do not change with it.
@@ -56,6 +56,13 @@ def compression_start(X, n_components, *, metric, sample_weight, random_state):
     )
 
 
+def compression_is_exact(X, n_components, metric, teacher_metric):
+    """Whether :func:`compression_start` is a rotation, under which no dissimilarity changes."""
+    pair = {metric, teacher_metric}
+    is_invariant = pair == {"cosine"} or pair <= {"euclidean", "sqeuclidean"}
+    return is_invariant and n_components == X.shape[1]
+
+
 class Transfer:
     """Ridge regression of the teacher's coordinates on X, and its leading directions.
 
@@ -65,7 +72,7 @@ class Transfer:
     targets : ndarray or MappedRows of shape (n_samples, n_targets)
         As from :func:`teacher_coordinates`.
     n_components : int
-        At most min(n_samples, n_features, n_targets).
+        At most min(n_features, n_targets).
     metric : str or callable
         The student's dissimilarity.
     sample_weight : ndarray of shape (n_samples,)
@@ -153,7 +160,7 @@ class Transfer:
         # The leading directions of the targets decide as well as all of them do, and sooner.
         project = leading_directions(
             self.targets,
-            min(_JUDGED_TARGETS, *self.targets.shape),
+            min(_JUDGED_TARGETS, self.targets.shape[1]),
             center=False,
             sample_weight=sample_weight,
             random_state=self.random_state,
@@ -226,11 +233,11 @@ def classical_scaling(dissimilarities, landmarks, n_rows, n_dimensions):
         Their numbers.
     n_rows : int
     n_dimensions : int
-        At most so many coordinates.
+        Number of coordinates. Those that the table of the landmarks does not have are zero.
 
     Returns
     -------
-    coordinates : MappedRows of shape (n_rows, n_dimensions or fewer), float64
+    coordinates : MappedRows of shape (n_rows, n_dimensions), float64
 
     References
     ----------
@@ -244,9 +251,8 @@ def classical_scaling(dissimilarities, landmarks, n_rows, n_dimensions):
     last = len(landmarks) - 1
     values, vectors = eigh(centered, subset_by_index=[max(0, last - n_dimensions + 1), last])
     real = values > 1e-9 * max(values[-1], 0)
-    placing = np.zeros((len(landmarks), 1))
-    if real.any():
-        placing = vectors[:, real][:, ::-1] / np.sqrt(values[real][::-1])
+    placing = np.zeros((len(landmarks), n_dimensions))
+    placing[:, : real.sum()] = vectors[:, real][:, ::-1] / np.sqrt(values[real][::-1])
 
     def place(rows):
         squared = np.square(dissimilarities(rows, landmarks), dtype=np.float64)

@@ -267,9 +267,14 @@ def student_of_state(state):
     return student
 
 
+def is_built_in(student):
+    """Whether a student is one of this module's classes, not a module of the user's own."""
+    return isinstance(student, (LinearStudent, MLPStudent))
+
+
 def kind_of(student, n_components):
     """What the distiller's parameters say of a student like this, a dict."""
-    if not isinstance(student, (LinearStudent, MLPStudent)):
+    if not is_built_in(student):
         return {"n_components": n_components, "student": "module"}
     is_mlp = isinstance(student, MLPStudent)
     linear = student.linear if is_mlp else student
@@ -299,7 +304,7 @@ def embed(student, X, *, device, unit_norm, out=None):
     images : ndarray of shape (n_samples, n_components)
     """
     dtype = torch.float64 if X.dtype == np.float64 else torch.float32
-    own = isinstance(student, (LinearStudent, MLPStudent))
+    own = is_built_in(student)
     student = copy.deepcopy(student).to(device, dtype).eval()
     for rows, block in blocks(X, _ROWS_PER_CHUNK if own else _ROWS_PER_CHUNK_OF_MODULES):
         taken = as_tensor(block, device=device, dtype=input_dtype(X, dtype), copy=not own)

@@ -15,9 +15,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
+from skperco.trials import decide
 
 STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 
@@ -168,11 +168,45 @@ def test_the_course_of_the_fit_is_recorded(rows):
     assert distiller.fraction_ in fractions
 
 
-def test_more_validation_rows_leave_fewer_to_fit(rows):
-    # With half of the rows held out, the other half cannot give more components than it has.
-    with pytest.raises(ValueError, match=r"n_components=200 .*150 rows.*at most 150"):
-        small(200, validation_fraction=0.5).fit(rows)
-    assert small(200, validation_fraction=0.1, max_iter=1).fit(rows).n_components_ == 200
+@pytest.mark.parametrize(("validation_fraction", "n_held_out"), [(0.1, 30), (0.5, 150)])
+def test_the_validation_fraction_is_held_out(rows, validation_fraction, n_held_out, monkeypatch):
+    counts = []
+
+    def counted(fitted, pool, held_out, *rest):
+        counts.append((fitted.n_rows, held_out.n_rows))
+        return decide(fitted, pool, held_out, *rest)
+
+    monkeypatch.setattr("skperco.distiller.decide", counted)
+    small(validation_fraction=validation_fraction).fit(rows)
+    assert counts == [(300 - n_held_out, n_held_out)]
+
+
+# Closed forms that keep all dissimilarities
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@STUDENTS
+@pytest.mark.parametrize(
+    ("metric", "teacher_metric"),
+    [("cosine", "cosine"), ("euclidean", "euclidean"), ("euclidean", "sqeuclidean")],
+)
+def test_an_exact_closed_form_is_not_refined(rows, metric, teacher_metric, student, early_stopping):
+    parameters = {"metric": metric, "teacher_metric": teacher_metric, "student": student}
+    distiller = small(None, early_stopping=early_stopping, **parameters).fit(rows[:, :12])
+    assert distiller.loss_curve_ == []
+    assert distiller.fraction_ == 0
+    assert distiller.score(rows[:, :12].astype(np.float64)) > 1 - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("metric", "teacher_metric"),
+    [("manhattan", "manhattan"), ("correlation", "correlation"), ("cosine", "euclidean")],
+)
+def test_a_closed_form_that_is_not_exact_is_refined(rows, metric, teacher_metric):
+    parameters = {"metric": metric, "teacher_metric": teacher_metric, "early_stopping": False}
+    distiller = small(None, **parameters).fit(rows[:, :12])
+    assert len(distiller.loss_curve_) == distiller.max_iter
+    assert distiller.fraction_ == 1
 
 
 # Teachers of every kind
@@ -370,9 +404,9 @@ def test_rows_are_embedded_alone_as_in_company(rows):
 
 @pytest.mark.parametrize(
     ("n_rows", "n_features", "n_teacher_features", "expected"),
-    [(300, 384, None, 64), (40, 384, None, 40), (300, 9, None, 9), (300, 384, 5, 5)],
+    [(300, 384, None, 64), (40, 384, None, 64), (300, 9, None, 9), (300, 384, 5, 5), (2, 9, 7, 7)],
 )
-def test_n_components_none_is_64_or_as_many_as_there_are(
+def test_n_components_none_does_not_depend_on_the_number_of_rows(
     rows, n_rows, n_features, n_teacher_features, expected
 ):
     teacher = None if n_teacher_features is None else rows[:n_rows, :n_teacher_features]
@@ -470,13 +504,6 @@ def test_a_weight_of_zero_leaves_a_row_out(rows, new_rows, kind):
 
 
 # scikit-learn
-
-
-@parametrize_with_checks(
-    [CoherenceDistiller(n_components=2), CoherenceDistiller(n_components=2, student="mlp")]
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 @STUDENTS
@@ -609,11 +636,6 @@ BAD_INPUT = {
         fit_arguments(),
         {"n_components": 7},
         "n_components=7 .*6 features: choose at most 6, or None",
-    ),
-    "n_components over rows": (
-        fit_arguments(GOOD[:4]),
-        {"n_components": 5},
-        "n_components=5 .*4 rows.*choose at most 4, or None",
     ),
     "n_components over teacher": (
         fit_arguments(GOOD, TEACHER),

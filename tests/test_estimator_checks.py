@@ -1,0 +1,56 @@
+"""Scikit-learn's own checks, of every public estimator and every value of its choices."""
+
+import inspect
+
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import skperco
+from skperco import CoherenceDistiller
+from skperco.dissimilarity import METRICS
+
+ESTIMATORS = [
+    value
+    for value in map(vars(skperco).get, skperco.__all__)
+    if inspect.isclass(value) and issubclass(value, BaseEstimator)
+]
+QUICK = {"max_iter": 2, "hidden_layer_sizes": (4,)}
+# The checks have no table of a teacher's dissimilarities.
+METRIC_NAMES = sorted(METRICS.keys() - {"precomputed"})
+
+
+def choices(estimator, name):
+    """Values of a parameter that takes only a few: names, or True and False."""
+    if name in ("metric", "teacher_metric"):
+        return METRIC_NAMES
+    values = []
+    for constraint in estimator._parameter_constraints[name]:
+        if isinstance(constraint, StrOptions):
+            values += sorted(constraint.options)
+        elif constraint in ("boolean", "verbose"):
+            values += [False, True]
+    return values
+
+
+def variants():
+    """Each estimator at its defaults, and with each other value of each choice."""
+    for estimator in ESTIMATORS:
+        yield estimator()
+        for name, default in estimator().get_params().items():
+            for value in choices(estimator, name):
+                if value != default:
+                    yield estimator(**QUICK, **{name: value})
+
+
+@parametrize_with_checks(list(variants()))
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def test_the_choices_of_the_distiller_are_found():
+    found = {
+        name for name in CoherenceDistiller().get_params() if choices(CoherenceDistiller, name)
+    }
+    assert {"student", "metric", "teacher_metric", "early_stopping", "warm_start"} <= found
+    assert [CoherenceDistiller] == ESTIMATORS
