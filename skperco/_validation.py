@@ -10,6 +10,7 @@ import torch
 from sklearn.utils import assert_all_finite, check_array
 
 from skperco._rows import blocks, is_mapped
+from skperco._tensors import has_double
 from skperco.lazy import LazyRows, is_lazy
 from skperco.sparse import check_sparse_metric
 
@@ -22,15 +23,16 @@ _FLOATING = ("float", "halffloat", "double")
 
 
 def check_device(device):
-    """Return the torch device that `device` names; "auto" is a GPU if there is one.
+    """Return the torch device that `device` names; "auto" is a GPU if one can be used.
 
     Raises
     ------
     ValueError
-        If there is no such device on this machine.
+        If there is no such device on this machine, or it has no double precision.
     """
     if device == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None or not has_double(found) else found
     try:
         device = torch.device(device)
         torch.zeros(1, device=device).item()
@@ -39,25 +41,118 @@ def check_device(device):
             f"device must be 'auto' or a device of this machine such as 'cpu', got {device!r}: "
             f"{str(error).splitlines()[0]}"
         ) from error
+    if not has_double(device):
+        raise ValueError(
+            f"device must have double precision, which {str(device)!r} has not: use device='cpu'."
+        )
     return device
 
 
 def device_of(X, device):
-    """As :func:`check_device`, but "auto" is where X is, if it is a tensor."""
-    return X.device if device == "auto" and isinstance(X, torch.Tensor) else check_device(device)
+    """As :func:`check_device`, but "auto" is where X is, if it is a tensor on a usable device."""
+    if device == "auto" and isinstance(X, torch.Tensor):
+        return X.device if has_double(X.device) else torch.device("cpu")
+    return check_device(device)
 
 
-def as_array(data):
-    """Tensors as arrays; all else as it is."""
+def device_here(device):
+    """Return the device as it was named, or "auto" if this machine has no such device."""
+    try:
+        check_device(device)
+    except ValueError:
+        return "auto"
+    return device
+
+
+def as_array(data, name):
+    """Tensors and columns of vectors as arrays; all else as it is.
+
+    Raises
+    ------
+    TypeError
+        If a tensor is sparse, or a frame is not computed yet.
+    ValueError
+        If the vectors of a column differ in length, or one is missing.
+    """
+    _check_collected(data, name)
+    if _lists_arrays(data):
+        data = pack_objects(data)
     if isinstance(data, torch.Tensor):
-        if data.layout != torch.strided:
-            raise TypeError(
-                f"tensors must be dense, got layout {data.layout}: give sparse rows as SciPy's."
+        return _array_of_tensor(data, name)
+    column = as_column(data)
+    return data if column is None else _stacked(column, name)
+
+
+def _check_collected(data, name):
+    if type(data).__name__ == "LazyFrame":
+        raise TypeError(f"{name} is a LazyFrame, which has no rows yet: pass {name}.collect().")
+
+
+def _array_of_tensor(tensor, name):
+    if tensor.layout != torch.strided:
+        raise TypeError(
+            f"{name} must be a dense tensor, got layout {tensor.layout}: pass sparse rows as a "
+            "SciPy matrix."
+        )
+    tensor = tensor.detach().cpu()
+    # NumPy has no bfloat16.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def as_column(data):
+    """Return a column of vectors as an array, of objects or of their rows; None for other data.
+
+    It is a Series, an array of objects, or a frame with one column.
+    """
+    if is_lazy(data) or isinstance(data, torch.Tensor):
+        return None
+    shape = tuple(getattr(data, "shape", ()))
+    # A table of PyArrow's has columns that are no names.
+    if shape[1:] == (1,) and hasattr(data, "columns") and not hasattr(data, "column_names"):
+        data, shape = data[data.columns[0]], shape[:1]
+    if len(shape) != 1:
+        return None
+    values = np.asarray(data)
+    holds_vectors = values.ndim > 1 or (values.dtype == object and any(map(_is_vector, values)))
+    return values if holds_vectors else None
+
+
+def pack_objects(values):
+    """A one-dimensional array of objects, which NumPy does not look into."""
+    packed = np.empty(len(values), dtype=object)
+    packed[:] = values
+    return packed
+
+
+def _lists_arrays(data):
+    """Whether this is a list of arrays or tensors, whose dtype NumPy would not keep."""
+    if not isinstance(data, (list, tuple)):
+        return False
+    return any(isinstance(row, (np.ndarray, torch.Tensor)) for row in data)
+
+
+def _is_vector(value):
+    return isinstance(value, (list, tuple, np.ndarray, torch.Tensor)) or hasattr(value, "to_numpy")
+
+
+def _stacked(column, name):
+    """The vectors of a column as rows."""
+    if column.dtype != object:
+        return column
+    for number, value in enumerate(column):
+        if not _is_vector(value):
+            raise ValueError(
+                f"{name} must hold a vector in each row, got {value!r} in row {number}: drop or "
+                "fill missing rows."
             )
-        data = data.detach().cpu()
-        # NumPy does not know the type.
-        data = (data.float() if data.dtype == torch.bfloat16 else data).numpy()
-    return data
+    rows = [np.asarray(as_array(value, name)) for value in column]
+    for number, row in enumerate(rows):
+        if row.shape != rows[0].shape:
+            raise ValueError(
+                f"{name} must hold vectors of one length, got shape {row.shape} in row {number} "
+                f"after {rows[0].shape}: cut or pad them, then pass np.stack of them."
+            )
+    return np.stack(rows)
 
 
 def float_types(data):
@@ -71,7 +166,7 @@ def float_types(data):
 
 def _dtype_names(data):
     """Names of the dtypes of an array, or of the columns of a frame, whatever their byte order."""
-    dtypes = getattr(data, "dtypes", [getattr(data, "dtype", None)])
+    dtypes = [data.dtype] if hasattr(data, "dtype") else getattr(data, "dtypes", [None])
     return [str(getattr(dtype, "name", dtype)).lower() for dtype in dtypes]
 
 
@@ -135,7 +230,7 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, 
     """
     if lazy and is_lazy(embeddings):
         return _lazy_rows(embeddings, name, metric)
-    embeddings = as_array(embeddings)
+    embeddings = as_array(embeddings, name)
     lazy = lazy and isinstance(embeddings, np.ndarray) and embeddings.dtype.kind in "fiu"
     with naming(name):
         embeddings = check_array(
@@ -222,7 +317,10 @@ def check_sample_weight(sample_weight, n_samples):
     if sample_weight is None:
         return np.ones(n_samples)
     weights = check_array(
-        as_array(sample_weight), dtype=np.float64, ensure_2d=False, input_name="sample_weight"
+        as_array(sample_weight, "sample_weight"),
+        dtype=np.float64,
+        ensure_2d=False,
+        input_name="sample_weight",
     )
     if weights.shape != (n_samples,):
         raise ValueError(
@@ -279,6 +377,16 @@ def given_teacher(y, teacher_embeddings, default=None):
 
 def _holds_embeddings(y):
     """Whether `y` has floating-point numbers and more than one column; all else are labels."""
+    _check_collected(y, "y")
+    column = as_column(y)
+    if column is not None:
+        # Lists of labels may differ in length.
+        first = next(filter(_is_vector, column))
+        if np.asarray(as_array(first, "y")).dtype.kind != "f":
+            return False
+        y = _stacked(column, "y")
+    if _lists_arrays(y):
+        y = as_array(y, "y")
     if not hasattr(y, "shape"):
         with naming("y"):
             y = np.asarray(y)

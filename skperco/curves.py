@@ -7,9 +7,10 @@ import torch
 from sklearn.utils import check_array, check_random_state
 
 from skperco._global_settings import default_settings
+from skperco._validation import as_array
 from skperco.concordance import concordance
 from skperco.metrics import gather, mean_of_defined, pair_of_views
-from skperco.ranking import arrange, sort_rows, tie_bounds
+from skperco.ranking import arrange, prefix_sums, sort_rows, tie_bounds
 
 _POINTS = 16
 # Fewer references than these are ordered too much by chance.
@@ -127,7 +128,10 @@ def _check_percentiles(percentiles, n_references):
         first = min(1.0, _LEAST_REFERENCES / n_references)
         return np.unique(np.geomspace(first, 1, _POINTS))
     percentiles = check_array(
-        percentiles, dtype=np.float64, ensure_2d=False, input_name="percentiles"
+        as_array(percentiles, "percentiles"),
+        dtype=np.float64,
+        ensure_2d=False,
+        input_name="percentiles",
     )
     if percentiles.ndim != 1 or not ((percentiles > 0) & (percentiles <= 1)).all():
         raise ValueError(
@@ -142,7 +146,7 @@ def _runs(teacher, weights, rtol):
     start, stop = tie_bounds(teacher, rtol=rtol)
     if weights is None:
         return start.double(), stop.double()
-    mass = torch.nn.functional.pad(weights.cumsum(1), (1, 0))
+    mass = prefix_sums(weights)
     return mass.gather(1, start), mass.gather(1, stop)
 
 

@@ -25,8 +25,9 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
         ``metric="precomputed"``.
     metric : {"cosine", "euclidean", "sqeuclidean", "manhattan", "correlation", \
             "precomputed"} or callable, default="cosine"
-        A callable takes (anchors, references), two matrices, and returns the tensor or array of
-        shape (n_anchors, n_references), which is moved to the device of `anchors`.
+        A callable takes (anchors, references), two matrices of one dtype on one device, and
+        returns a tensor, array or list of shape (n_anchors, n_references), which is converted to
+        that dtype and device. In a training step it must return a differentiable tensor.
 
     Returns
     -------
@@ -71,13 +72,25 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
 
 
 def _called(function, anchors, references):
-    dissimilarities = torch.as_tensor(function(anchors, references), device=anchors.device)
+    dissimilarities = torch.as_tensor(
+        function(anchors, references), dtype=anchors.dtype, device=anchors.device
+    )
     expected = (len(anchors), len(references))
     if tuple(dissimilarities.shape) != expected:
         raise ValueError(
             f"metric must return dissimilarities of shape {expected} (anchors x references), "
             f"got {tuple(dissimilarities.shape)}."
         )
+    return dissimilarities
+
+
+def check_no_nan(dissimilarities, metric, name):
+    """Return what a callable has returned, or raise a ValueError if an entry is nan.
+
+    A comparison with nan is false, so that ranks of nan would look like those of numbers.
+    """
+    if callable(metric) and dissimilarities.isnan().any():
+        raise ValueError(f"{name} must return dissimilarities that are numbers, got nan.")
     return dissimilarities
 
 

@@ -31,6 +31,7 @@ from skperco._validation import (
     check_layer_sizes,
     check_magnitude,
     check_output,
+    device_here,
     device_of,
     float_types,
     given_teacher,
@@ -40,7 +41,7 @@ from skperco._validation import (
 from skperco.dissimilarity import check_metric
 from skperco.exports import ExportMixin
 from skperco.fitting import Fit, Plan
-from skperco.lazy import embed_lazily, is_frame, is_lazy
+from skperco.lazy import LazyOutputMixin, embed_lazily, is_frame, is_lazy
 from skperco.metrics import perception_coherence_score
 from skperco.modules import check_module, new_module
 from skperco.persistence import SaveLoadMixin
@@ -64,6 +65,7 @@ _MOST_STUDENTS = 3
 
 
 class CoherenceDistiller(
+    LazyOutputMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     CallbackSupportMixin,
@@ -137,7 +139,10 @@ class CoherenceDistiller(
         Draws held-out rows, anchors and references. With an int, fits on the CPU are the same
         bit for bit.
     device : str or torch.device, default="auto"
-        Where to compute: "cpu", "cuda", ..., or "auto" for a GPU if there is one.
+        Where to compute: "cpu", "cuda", ..., or "auto" for the device of X, if X is a tensor, or
+        else for a GPU, if there is one. A device without double precision, such as Apple's MPS,
+        is refused, and "auto" takes the CPU in its place. A fitted distiller that is loaded or
+        unpickled where its device is missing has "auto".
     distributed : bool, default=False
         Whether all processes of torch.distributed's default group call `fit`, each with rows of
         its own, and fit one student together: `batch_size` and `n_references` are those of each
@@ -403,7 +408,7 @@ class CoherenceDistiller(
         """Fit the student to the samples, from its closed form or from another student."""
         # First of all, so that what a module starts from does not depend on the rows.
         module_seed = None if isinstance(self.student, str) else random_state.randint(2**31)
-        samples = samples.with_targets(random_state)
+        samples = samples.with_targets(random_state, device)
         numbers = random_state.permutation(samples.rows)[: self.max_samples]
         pool = Pool(samples.take(numbers), device)
         n_held_out = self._count_held_out(pool.n_rows)
@@ -469,7 +474,7 @@ class CoherenceDistiller(
 
     def _check_rows(self, X, built_in, **options):
         """X as an array of single or double precision, or in CSR; for a module, also others."""
-        X = as_array(X)
+        X = as_array(X, "X")
         options |= {"accept_sparse": "csr", "dtype": float_types(X)}
         if not built_in:
             options |= {"allow_nd": True, "dtype": numeric_types(X)}
@@ -611,8 +616,8 @@ class CoherenceDistiller(
         embeddings : ndarray of shape (n_samples, `n_components_`)
             In the dtype of X, float32 or float64 (half precision becomes float32, all else
             float64); a tensor, on the device of X, if X is one. With ``metric="cosine"`` rows
-            have unit norm, except zero ones. Of a Dask array or frame one as lazy, whose
-            workers embed it chunk by chunk.
+            have unit norm, except zero ones. Of a Dask array or frame a lazy one, whose workers
+            embed it chunk by chunk, whatever `set_output` says.
         """
         check_is_fitted(self, "student_")
         if is_lazy(X):
@@ -641,7 +646,7 @@ class CoherenceDistiller(
         if out is not None:
             raise TypeError("out is for rows in memory: embeddings of Dask's are stored by Dask.")
         validate_data(self, X._meta if is_frame(X) else X, reset=False, skip_check_array=True)
-        return embed_lazily(self, X, float_types(X)[0])
+        return embed_lazily(CoherenceDistiller.transform, self, X, float_types(X)[0])
 
     @default_settings()
     def score(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
@@ -670,6 +675,13 @@ class CoherenceDistiller(
             sample_weight=sample_weight,
             device=device_of(X, self.device),
         )
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        # A pickle of a fit may come from a machine with other devices; an estimator that is not
+        # fitted yet is left as it is, so that `fit` raises the error.
+        if hasattr(self, "student_"):
+            self.device = device_here(self.device)
 
     @property
     def _teacher_metric(self):

@@ -107,7 +107,7 @@ class ExportMixin:
             import_extra(package, "onnx", "to write ONNX models")
         if example is None:
             example = np.zeros((_EXAMPLE_ROWS, self.n_features_in_), dtype=np.float32)
-        rows = as_array(example)
+        rows = as_array(example, "example")
         rows = as_tensor(rows, device=torch.device("cpu"), dtype=input_dtype(rows))
         replace_file(path, _onnx_model(module, rows))
 

@@ -121,9 +121,10 @@ class Fit:
                 self._refine(self.pool.samples)
         except KeyboardInterrupt:
             self.interrupted = True
+        metric = self.plan.settings.metric
         if self.losses:
             losses = self.plan.processes.mean([torch.stack(self.losses)])[0]
-            check_finite(losses)
+            check_finite(losses, "student and metric" if callable(metric) else "student")
             self.losses = losses.tolist()
         self.blend(1.0)
 

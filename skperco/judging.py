@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from skperco.concordance import Ranking, compare, rank, row_chunks
-from skperco.dissimilarity import to_references, without_diagonal
+from skperco.dissimilarity import check_no_nan, to_references, without_diagonal
 from skperco.metrics import mean_of_defined, neighbor_shares
 
 # Coherence that a student may lose for the neighbours that it gains: against the closed form, and
@@ -101,7 +101,7 @@ class Judge:
     Parameters
     ----------
     table : torch.Tensor of shape (n_rows, n_rows), float64
-        The teacher's dissimilarities among the held-out rows.
+        The teacher's dissimilarities among the held-out rows, on the device of the fit.
     metric : str or callable
         The student's.
     sample_weight : ndarray of shape (n_rows,)
@@ -113,27 +113,33 @@ class Judge:
         self.metric = metric
         self.sample_weight = sample_weight
         self.n_neighbors = min(n_neighbors, len(table) - 1)
+        self.device = table.device
         self.parts = list(self._parts(table))
 
     def __call__(self, images):
         """Judgement of a student by its images of the rows, an ndarray."""
-        images = torch.from_numpy(images).double()
+        images = torch.from_numpy(images).to(self.device, torch.float64)
         look = to_references(images, self.metric)
         judged = zip(
-            *(self._judged(part, look(images[part.rows])) for part in self.parts), strict=True
+            *(self._judged(part, self._seen(look, images[part.rows])) for part in self.parts),
+            strict=True,
         )
-        return Judgement(*(torch.cat(values).numpy() for values in judged), self.sample_weight)
+        values = (torch.cat(parts).cpu().numpy() for parts in judged)
+        return Judgement(*values, self.sample_weight)
 
     def _parts(self, table):
-        numbers = torch.arange(len(table))
+        numbers = torch.arange(len(table), device=table.device)
         others = without_diagonal(numbers.expand(table.shape))
         weights = None
         if (self.sample_weight != self.sample_weight[0]).any():
-            weights = torch.from_numpy(self.sample_weight)[others]
+            weights = torch.from_numpy(self.sample_weight).to(table.device)[others]
         tables = (without_diagonal(table), others, numbers)
         for seen, columns, rows, of_others in row_chunks(*tables, weights=weights):
             nearest = neighbor_shares(seen, self.n_neighbors)
             yield _Part(rows, columns, rank(seen, of_others), nearest, of_others)
+
+    def _seen(self, look, anchors):
+        return check_no_nan(look(anchors), self.metric, "metric")
 
     def _judged(self, part, seen):
         """Coherence and recall of each row of a part, by what it sees of all rows."""

@@ -1,6 +1,7 @@
 """Dask arrays and frames: embedded chunk by chunk, and read only where rows are drawn."""
 
 import copy
+from functools import partial, wraps
 
 import numpy as np
 
@@ -17,11 +18,42 @@ def is_frame(data):
     return hasattr(data, "map_partitions")
 
 
-def embed_lazily(distiller, data, dtype):
+class LazyOutputMixin:
+    """Leaves Dask arrays and frames out of scikit-learn's `set_output`, which would compute them.
+
+    It comes before scikit-learn's classes among the bases.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "transform" in vars(cls):
+            cls.transform = _without_container(cls.transform)
+
+    def fit_transform(self, X, y=None, **fit_params):
+        """Fit to X, then transform it: lazily, if X is a Dask array or frame."""
+        if is_lazy(X):
+            return self.fit(X, y, **fit_params).transform(X)
+        return super().fit_transform(X, y, **fit_params)
+
+
+def _without_container(transform):
+    """The method as it was before scikit-learn wrapped it, for Dask arrays and frames."""
+
+    @wraps(transform)
+    def chosen(self, X, *args, **kwargs):
+        return (transform.__wrapped__ if is_lazy(X) else transform)(self, X, *args, **kwargs)
+
+    return chosen
+
+
+def embed_lazily(transform, distiller, data, dtype):
     """Embeddings as lazy as the rows, chunk by chunk.
 
     Parameters
     ----------
+    transform : callable
+        Takes a distiller and rows in memory: `CoherenceDistiller.transform`, which a subclass
+        may have overridden by a method that calls this function.
     distiller : CoherenceDistiller
         Fitted.
     data : dask array or frame of shape (n_samples, n_features)
@@ -37,10 +69,11 @@ def embed_lazily(distiller, data, dtype):
     empty = np.empty((0, worker.n_components_), dtype=dtype)
     if is_frame(data):
         empty = _as_frame(worker, empty, data._meta.index[:0])
-        return data.map_partitions(_embed_part, worker, empty, meta=empty)
+        return data.map_partitions(_embed_part, transform, worker, empty, meta=empty)
     data = data.rechunk({1: -1})
     chunks = (data.chunks[0], (worker.n_components_,))
-    return data.map_blocks(_embed_block, worker, empty, dtype=dtype, chunks=chunks, meta=empty)
+    embed = partial(_embed_block, transform, worker, empty)
+    return data.map_blocks(embed, dtype=dtype, chunks=chunks, meta=empty)
 
 
 class LazyRows:
@@ -104,12 +137,12 @@ def _without_rows(distiller):
     return worker
 
 
-def _embed_block(rows, worker, empty):
-    return worker.transform(rows) if len(rows) else empty
+def _embed_block(transform, worker, empty, rows):
+    return transform(worker, rows) if len(rows) else empty
 
 
-def _embed_part(frame, worker, empty):
-    return _as_frame(worker, worker.transform(frame), frame.index) if len(frame) else empty
+def _embed_part(frame, transform, worker, empty):
+    return _as_frame(worker, transform(worker, frame), frame.index) if len(frame) else empty
 
 
 def _as_frame(worker, embeddings, index):

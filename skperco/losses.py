@@ -2,6 +2,7 @@
 
 import torch
 
+from skperco._tensors import check_double, check_matrices
 from skperco.dissimilarity import check_metric, pairwise_dissimilarity, without_diagonal
 from skperco.ranking import percentile_rank, power_of_two, soft_percentile_rank
 
@@ -132,9 +133,12 @@ class PerceptionCoherenceLoss(torch.nn.Module):
 
         Raises
         ------
+        TypeError
+            If an argument is no tensor, or the student's embeddings are integers.
         ValueError
-            If student and teacher differ in their number of rows or of references, or a row has
-            fewer than 2 references.
+            If an argument is no matrix, student and teacher differ in their device, their number
+            of rows or of references, a row has fewer than 2 references, or the device has no
+            double precision.
         """
         self._check(student, teacher, student_references, teacher_references)
         with torch.autocast(student.device.type, enabled=False):
@@ -166,6 +170,19 @@ class PerceptionCoherenceLoss(torch.nn.Module):
         return self.metric if self.teacher_metric is None else self.teacher_metric
 
     def _check(self, student, teacher, student_references, teacher_references):
+        given = {
+            "student": student,
+            "teacher": teacher,
+            "student_references": student_references,
+            "teacher_references": teacher_references,
+        }
+        check_matrices({name: value for name, value in given.items() if value is not None})
+        for name in ("student", "student_references"):
+            if given[name] is not None and not given[name].is_floating_point():
+                raise TypeError(
+                    f"{name} must hold floating-point numbers, got {given[name].dtype}."
+                )
+        check_double(student.device, "student")
         if len(student) != len(teacher):
             raise ValueError(
                 "student and teacher must have the same rows, "
@@ -208,6 +225,9 @@ class PerceptionCoherenceLoss(torch.nn.Module):
 
 
 def _at_least_single(rows):
+    """Rows in single or double precision; integers in double, which holds more of them exactly."""
+    if not rows.is_floating_point():
+        return rows.double()
     return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 

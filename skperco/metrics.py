@@ -312,7 +312,8 @@ def _recalls(views, anchors, n_neighbors, n_jobs):
 
 def neighbor_shares(dissimilarities, n_neighbors, rtol=0.0):
     """1 for the k nearest of each row, 0 for the others; ties at the k-th place share it."""
-    farthest = dissimilarities.kthvalue(n_neighbors, dim=1, keepdim=True).values
+    # Not kthvalue, which raises on CUDA where PyTorch is set to be deterministic.
+    farthest = dissimilarities.topk(n_neighbors, dim=1, largest=False).values[:, -1:]
     inside = dissimilarities < farthest * (1 - rtol)
     tied = (dissimilarities <= farthest * (1 + rtol)) & ~inside
     left = n_neighbors - inside.sum(1, keepdim=True)

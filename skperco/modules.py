@@ -16,6 +16,10 @@ _BATCH_SIZE = 256
 _LEARNING_RATE = 3e-3
 _CHECKED_ROWS = 32
 _RANDOMNESS = threading.RLock()
+_ADVICE = (
+    "use a module that is not scripted, and torch.nn.utils.parametrizations.weight_norm in place "
+    "of torch.nn.utils.weight_norm."
+)
 
 
 @contextmanager
@@ -47,7 +51,7 @@ def new_module(student, n_features, n_components, seed):
     """
     with own_randomness(seed, torch.device("cpu")):
         given = isinstance(student, torch.nn.Module)
-        module = copy.deepcopy(student) if given else student(n_features, n_components)
+        module = _copied(student) if given else student(n_features, n_components)
     if not isinstance(module, torch.nn.Module):
         raise TypeError(
             "student must return a torch.nn.Module when it is called with (n_features, "
@@ -64,6 +68,18 @@ def new_module(student, n_features, n_components, seed):
             "the 'meta' device: give it values first, with to_empty and an initialisation."
         )
     return contiguous(module.float().cpu())
+
+
+def _copied(module):
+    """A deep copy, whose parameters are leaf tensors, as an optimizer needs them."""
+    name = f"student ({type(module).__name__})"
+    try:
+        copied = copy.deepcopy(module)
+    except Exception as error:
+        raise ValueError(f"{name} cannot be copied ({error}): {_ADVICE}") from error
+    if not all(parameter.is_leaf for parameter in copied.parameters()):
+        raise ValueError(f"{name} has copies of which no parameter can be optimized: {_ADVICE}")
+    return copied
 
 
 def contiguous(module):
@@ -102,9 +118,9 @@ def check_module(module, X, n_components, device):
     name = f"student ({type(module).__name__})"
     rows = as_tensor(X[:_CHECKED_ROWS], device=device, dtype=input_dtype(X))
     batch = f"a batch of shape {tuple(rows.shape)} and type {rows.dtype} on {device}"
+    copied = _copied(module)
     try:
-        with torch.no_grad():
-            images = copy.deepcopy(module).to(device).eval()(rows)
+        images = copied.to(device).eval()(rows)
     except Exception as error:
         raise ValueError(
             f"{name} failed on {batch}, and is expected to return a tensor of shape "
@@ -119,6 +135,11 @@ def check_module(module, X, n_components, device):
     if n_components is not None and images.shape[1] != n_components:
         raise ValueError(
             f"{name} must return n_components={n_components} dimensions, got {images.shape[1]}."
+        )
+    if not images.requires_grad:
+        raise ValueError(
+            f"{name} must return a tensor that depends on its parameters through operations with a "
+            "gradient, got one without: it was detached, or computed under torch.no_grad."
         )
     check_finite(images, name)
     return images.shape[1]

@@ -5,7 +5,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils import check_random_state
 
-from skperco._validation import check_device
+from skperco._validation import device_here
 from skperco.dissimilarity import check_metric
 from skperco.modules import new_module
 from skperco.samples import Samples
@@ -100,7 +100,7 @@ def unpack(cls, document, tensors, given):
     parameters = {name: _decoded(value) for name, value in document["parameters"].items()}
     distiller = cls(**{**parameters, **given})
     distiller._validate_params()
-    distiller.device = _device_here(distiller.device)
+    distiller.device = device_here(distiller.device)
     # Older files do not hold the metrics of the fit, which were those of the parameters.
     saved = {**given, **parameters}
     metrics = _metrics_of(saved["metric"], saved["teacher_metric"])
@@ -233,15 +233,6 @@ def _checked(value, kind):
     if type(value) is not kind:
         raise ValueError(f"it has {value!r} in place of {kind.__name__}.")
     return value
-
-
-def _device_here(device):
-    """The device, or "auto" if this machine has no such."""
-    try:
-        check_device(device)
-    except ValueError:
-        return "auto"
-    return device
 
 
 def _state(module, prefix):

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from skperco._tensors import check_double, check_matrices
+
 _ENTRIES_PER_BLOCK = 2**17
 
 
@@ -30,6 +32,14 @@ def percentile_rank(dissimilarities, *, weights=None):
         ordinary largest (or smallest) value; a row that holds NaN has no order, and all its
         ranks are NaN.
 
+    Raises
+    ------
+    TypeError
+        If an argument is no tensor.
+    ValueError
+        If an argument has another number of dimensions, is on another device, or is on a device
+        without double precision.
+
     Examples
     --------
     >>> import torch
@@ -37,6 +47,7 @@ def percentile_rank(dissimilarities, *, weights=None):
     >>> percentile_rank(torch.tensor([[0.3, 0.1, 0.3, 7.0]]))
     tensor([[0.5000, 0.1250, 0.5000, 0.8750]])
     """
+    _check(dissimilarities, weights)
     ordered, order = sort_rows(dissimilarities.detach())
     last = ordered[:, -1:]
     undefined = torch.where(last.isnan(), last, 0)
@@ -77,6 +88,14 @@ def soft_percentile_rank(
         In [0, 1]; their (weighted) mean over each row is 1/2. All ranks of a row are NaN, and
         so is its gradient, if an entry is NaN or infinite.
 
+    Raises
+    ------
+    TypeError
+        If an argument is no tensor.
+    ValueError
+        If `bandwidth` is negative, or an argument has another number of dimensions, is on another
+        device, or is on a device without double precision.
+
     Notes
     -----
     The kernel is piecewise linear and its window is a contiguous run of the sorted row, so
@@ -93,6 +112,7 @@ def soft_percentile_rank(
     >>> soft_percentile_rank(row, bandwidth=0.1, scale=1.0)
     tensor([[0.4375, 0.1250, 0.5625, 0.8750]])
     """
+    _check(dissimilarities, weights)
     if bandwidth < 0:
         raise ValueError(f"bandwidth must be at least 0, got {bandwidth!r}.")
     if scale is None:
@@ -107,6 +127,14 @@ def soft_percentile_rank(
         for block in _blocks(dissimilarities, sigma, weights)
     ]
     return ranks[0] if len(ranks) == 1 else torch.cat(ranks)
+
+
+def _check(dissimilarities, weights):
+    given = {"dissimilarities": dissimilarities}
+    if weights is not None:
+        given["weights"] = torch.atleast_2d(weights) if torch.is_tensor(weights) else weights
+    check_matrices(given)
+    check_double(dissimilarities.device, "dissimilarities")
 
 
 def _blocks(dissimilarities, sigma, weights):

@@ -44,11 +44,13 @@ class Samples(NamedTuple):
         """What the teacher sees: X itself if there is no other."""
         return self.X if self.teacher is None else self.teacher
 
-    def with_targets(self, random_state):
+    def with_targets(self, random_state, device):
         """With the coordinates that a regression onto the teacher aims at, if there is one."""
         if self.teacher is None:
             return self
-        targets = teacher_coordinates(self.teacher, self.teacher_metric, self.weight, random_state)
+        targets = teacher_coordinates(
+            self.teacher, self.teacher_metric, self.weight, random_state, device
+        )
         return self._replace(targets=targets)
 
     def take(self, rows):

@@ -174,7 +174,7 @@ def _through(rows, linear_map):
     return MappedRows(rows, linear_map, len(linear_map.weight))
 
 
-def teacher_coordinates(teacher, metric, sample_weight, random_state):
+def teacher_coordinates(teacher, metric, sample_weight, random_state, device):
     """Coordinates of the rows whose euclidean order resembles the teacher's.
 
     Unit rows under cosine, centered rows under the metrics of a norm, and landmark
@@ -188,6 +188,8 @@ def teacher_coordinates(teacher, metric, sample_weight, random_state):
     sample_weight : ndarray of shape (n_samples,)
         Rows of weight zero have coordinates, but no say in those of others.
     random_state : RandomState
+    device : torch.device
+        Where a callable is called.
 
     Returns
     -------
@@ -201,7 +203,7 @@ def teacher_coordinates(teacher, metric, sample_weight, random_state):
         return MappedRows(teacher, lambda rows: rows - mean, teacher.shape[1])
 
     def dissimilarities(rows, columns):
-        return dissimilarity_table(teacher, metric, rows, columns).numpy()
+        return dissimilarity_table(teacher, metric, rows, columns, device=device).cpu().numpy()
 
     landmarks = random_state.permutation(np.flatnonzero(sample_weight))[:_LANDMARKS]
     coordinates = classical_scaling(dissimilarities, landmarks, len(teacher), _SCALING_DIMENSIONS)

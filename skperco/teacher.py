@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from skperco._rows import chunks
-from skperco.dissimilarity import among, pairwise_dissimilarity
+from skperco.dissimilarity import among, check_no_nan, pairwise_dissimilarity
 from skperco.ranking import percentile_rank
 from skperco.sparse import sparse_dissimilarity
 
@@ -57,8 +57,10 @@ class Teacher:
             return self.representation[places]
         rows = anchors.cpu().numpy()
         columns = slice(None) if references is None else references.cpu().numpy()
-        table = dissimilarity_table(self.representation, self.metric, rows, columns)
-        return table.to(self.device, torch.float32)
+        table = dissimilarity_table(
+            self.representation, self.metric, rows, columns, device=self.device
+        )
+        return table.float()
 
     def take(self, kept):
         """The teacher of some of the rows, an ndarray of their numbers."""
@@ -102,13 +104,13 @@ class Teacher:
         near = torch.empty((len(self), n_neighbors), dtype=torch.float32, device=self.device)
         neighbors = torch.empty_like(near, dtype=torch.int64)
         for rows in chunks(len(self), max(1, _ENTRIES_PER_BLOCK // len(self))):
-            seen = self.order(everyone[rows])
+            seen = check_no_nan(self.order(everyone[rows]), self.metric, "teacher_metric")
             seen[everyone[: len(seen)], everyone[rows]] = torch.inf
             near[rows], neighbors[rows] = seen.topk(n_neighbors, dim=1, largest=False)
         return neighbors, near
 
 
-def dissimilarity_table(representation, metric, rows=slice(None), columns=slice(None)):
+def dissimilarity_table(representation, metric, rows=slice(None), columns=slice(None), *, device):
     """Dissimilarities between samples, in double precision.
 
     Parameters
@@ -118,15 +120,20 @@ def dissimilarity_table(representation, metric, rows=slice(None), columns=slice(
     metric : str or callable
     rows, columns : slice or ndarray of int
         From which samples to which.
+    device : torch.device
+        Where the dissimilarities of dense rows are computed, and all are returned.
 
     Returns
     -------
     table : torch.Tensor of shape (n_rows, n_columns), float64
     """
+
+    def tensor(array):
+        return torch.from_numpy(array).to(device, torch.float64)
+
     if metric == "precomputed":
-        return torch.from_numpy(representation[rows][:, columns]).double()
+        return tensor(representation[rows][:, columns])
     if sp.issparse(representation):
-        seen = sparse_dissimilarity(representation[rows], representation[columns], metric)
-        return torch.from_numpy(seen)
-    pair = (torch.from_numpy(representation[part]).double() for part in (rows, columns))
-    return pairwise_dissimilarity(*pair, metric=metric)
+        return tensor(sparse_dissimilarity(representation[rows], representation[columns], metric))
+    pair = (tensor(representation[part]) for part in (rows, columns))
+    return check_no_nan(pairwise_dissimilarity(*pair, metric=metric), metric, "teacher_metric")

@@ -75,7 +75,9 @@ def decide(fitted, pool, held_out, plan, seed):
     -------
     decision : Decision
     """
-    table = dissimilarity_table(held_out.representation, held_out.teacher_metric)
+    table = dissimilarity_table(
+        held_out.representation, held_out.teacher_metric, device=plan.device
+    )
 
     @cache
     def judge_by(n_neighbors):

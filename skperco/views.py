@@ -17,7 +17,7 @@ from skperco._validation import (
     check_same_rows,
     check_sample_weight,
 )
-from skperco.dissimilarity import to_references
+from skperco.dissimilarity import check_no_nan, to_references
 from skperco.lazy import LazyRows, fetch
 from skperco.sparse import sparse_dissimilarity
 
@@ -230,11 +230,13 @@ class _Scene:
             return torch.from_numpy(table).to(self.device, torch.float64)
         anchors = self._take(anchors)
         if self.held is not None:
-            return self.held(anchors)
-        pieces = chunks(len(self.references), _ROWS_PER_CHUNK)
-        return torch.cat(
-            [self._look_at(self.references[piece])(anchors) for piece in pieces], dim=1
-        )
+            seen = self.held(anchors)
+        else:
+            pieces = chunks(len(self.references), _ROWS_PER_CHUNK)
+            seen = torch.cat(
+                [self._look_at(self.references[piece])(anchors) for piece in pieces], dim=1
+            )
+        return check_no_nan(seen, self.view.metric, f"the metric of {self.view.name}")
 
     def _look_at(self, references):
         references = self._take(references)

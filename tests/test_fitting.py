@@ -43,7 +43,7 @@ def compression(rows):
 
 def transfer(rows):
     X = rows[:, ::2].copy()
-    targets = teacher_coordinates(rows, "cosine", np.ones(len(rows)), RandomState(0))
+    targets = teacher_coordinates(rows, "cosine", np.ones(len(rows)), RandomState(0), "cpu")
     return Samples(X, np.ones(len(rows)), rows, "cosine", targets)
 
 

@@ -1,5 +1,10 @@
 """What people hold their rows in, and what comes back."""
 
+import copy
+import io
+import pickle
+
+import joblib
 import numpy as np
 import pandas as pd
 import polars
@@ -23,6 +28,17 @@ def expected(rows):
     """Of a distiller with a teacher: its images, and its score."""
     distiller = small().fit(rows[:, :40], rows)
     return distiller.transform(rows[:, :40]), distiller.score(rows[:, :40], rows)
+
+
+def joblib_copy(estimator):
+    file = io.BytesIO()
+    joblib.dump(estimator, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def pickle_copy(estimator):
+    return pickle.loads(pickle.dumps(estimator))
 
 
 # Tensors
@@ -59,7 +75,7 @@ def test_scores_take_tensors(rows):
 
 
 def test_sparse_tensors_are_refused(rows):
-    with pytest.raises(TypeError, match=r"tensors must be dense, .* SciPy"):
+    with pytest.raises(TypeError, match=r"X must be a dense tensor, .* SciPy"):
         small().fit(torch.from_numpy(rows).to_sparse())
 
 
@@ -408,3 +424,32 @@ def test_a_fit_leaves_rows_of_weight_zero_in_their_file(rows, tmp_path):
     found = small().fit(X, sample_weight=weights).transform(rows)
     expected = small().fit(rows[weights]).transform(rows)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+# Devices
+
+
+@pytest.mark.parametrize("copied", [joblib_copy, pickle_copy, copy.deepcopy], ids=str)
+def test_a_copy_of_a_fit_falls_back_where_its_device_is_missing(rows, copied):
+    distiller = small().fit(rows)
+    expected = distiller.transform(rows)
+    distiller.device = "cuda:77"
+    again = copied(distiller)
+    assert again.device == "auto"
+    np.testing.assert_array_equal(again.transform(rows), expected)
+    assert copied(small().fit(rows)).device == "cpu"
+
+
+def test_an_estimator_without_a_fit_keeps_the_device_that_is_missing(rows):
+    distiller = pickle_copy(small(device="cuda:77"))
+    assert distiller.device == "cuda:77"
+    with pytest.raises(ValueError, match=r"device must be .*cuda.*77"):
+        distiller.fit(rows)
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "nowhere", 3.5, None])
+def test_a_missing_device_is_refused_by_name(rows, device):
+    with pytest.raises((ValueError, TypeError), match=r"device.* must be"):
+        small(device=device).fit(rows)
+    with pytest.raises(ValueError, match="device must be"):
+        perception_coherence_score(rows, rows, device=device)

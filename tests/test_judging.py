@@ -36,7 +36,9 @@ def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted
     teacher, images = embeddings(seed), embeddings(seed + 1, d=2)
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.5, 2, size=30) if weighted else np.ones(30)
-    judged = Judge(dissimilarity_table(teacher, teacher_metric), metric, weights, 1)(images)
+    judged = Judge(dissimilarity_table(teacher, teacher_metric, device="cpu"), metric, weights, 1)(
+        images
+    )
     options = {"metric": metric, "teacher_metric": teacher_metric, "sample_weight": weights}
     coherence = perception_coherence_score(teacher, images, **options)
     assert judged.coherence == pytest.approx(coherence, abs=1e-12)
@@ -48,7 +50,7 @@ def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted
 def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
     teacher, images = embeddings(0), embeddings(1, d=2)
     weights = np.arange(1.0, 31) if weighted else np.ones(30)
-    table = dissimilarity_table(teacher, "cosine")
+    table = dissimilarity_table(teacher, "cosine", device="cpu")
     whole = Judge(table, "cosine", weights, 3)(images)
     monkeypatch.setattr("skperco.concordance._ENTRIES_PER_CHUNK", 7 * 29)
     judge = Judge(table, "cosine", weights, 3)
@@ -59,7 +61,7 @@ def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
 
 def test_the_judge_of_two_rows_sees_one_neighbor():
     rows = embeddings(0, n=2)
-    judged = Judge(dissimilarity_table(rows, "cosine"), "cosine", np.ones(2), 1)(rows)
+    judged = Judge(dissimilarity_table(rows, "cosine", device="cpu"), "cosine", np.ones(2), 1)(rows)
     assert judged.recall == 1
 
 

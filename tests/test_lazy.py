@@ -4,6 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 from builders import small
+from sklearn import config_context
 
 from skperco import (
     CoherenceDistiller,
@@ -173,3 +174,33 @@ def test_a_million_rows_on_two_workers(rows):
         assert float(abs(norms - 1).max().compute()) < 1e-5
         assert 0.5 < distiller.score(lazy) < 1
         assert client.run(os.getpid) == processes
+
+
+@pytest.mark.parametrize("container", ["default", "pandas", "polars"])
+@pytest.mark.parametrize("configure", ["method", "global"])
+@pytest.mark.parametrize("method", ["transform", "fit_transform"])
+def test_output_containers_leave_dask_lazy(rows, frames, container, configure, method):
+    array = da.from_array(rows[:60, :10], chunks=(25, 10))
+    frame = frames.from_dask_array(array, columns=[f"x{i}" for i in range(10)])
+    for data, kind in ((array, da.Array), (frame, frames.DataFrame)):
+        distiller = small(4).fit(data)
+        expected = distiller.transform(data.compute())
+        if configure == "method":
+            distiller.set_output(transform=container)
+        with config_context(transform_output=container if configure == "global" else "default"):
+            found = getattr(distiller, method)(data)
+            assert isinstance(found, kind)
+            np.testing.assert_allclose(np.asarray(found.compute()), expected, atol=1e-6)
+
+
+def test_a_subclass_leaves_dask_lazy(rows):
+    class Doubled(CoherenceDistiller):
+        def transform(self, X, *, out=None):
+            return 2 * super().transform(X, out=out)
+
+    array = da.from_array(rows[:60, :10], chunks=(25, 10))
+    distiller = Doubled(4, max_iter=1).set_output(transform="pandas")
+    for found in (distiller.fit_transform(array), distiller.transform(array)):
+        assert isinstance(found, da.Array)
+    in_memory = distiller.transform(rows[:60, :10])
+    np.testing.assert_allclose(found.compute(), in_memory.to_numpy(), atol=1e-6)

@@ -1,6 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
 import references
+import scipy.sparse as sp
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -269,3 +271,59 @@ def test_the_scale_of_single_precision_changes_neither_loss_nor_gradient(metric,
     for value, gradient in zip(values, gradients, strict=True):
         torch.testing.assert_close(value, values[0], rtol=1e-5, atol=0)
         torch.testing.assert_close(gradient, gradients[0], rtol=1e-3, atol=1e-6)
+
+
+ARGUMENTS = {
+    "student": torch.ones(5, 3),
+    "teacher": torch.ones(5, 4),
+    "student_references": torch.ones(2, 3),
+    "teacher_references": torch.ones(2, 4),
+}
+EACH_ARGUMENT = pytest.mark.parametrize("name", ARGUMENTS)
+
+
+def loss_with(**changed):
+    given = ARGUMENTS | changed
+    references = {name: given[name] for name in ("student_references", "teacher_references")}
+    return PerceptionCoherenceLoss()(given["student"], given["teacher"], **references)
+
+
+@EACH_ARGUMENT
+@pytest.mark.parametrize(
+    "convert", [np.asarray, sp.csr_array, pd.DataFrame, torch.Tensor.tolist], ids=str
+)
+def test_what_is_no_tensor_is_refused_by_name(name, convert):
+    with pytest.raises(TypeError, match=rf"^{name} must be a torch\.Tensor, got .*from_numpy"):
+        loss_with(**{name: convert(ARGUMENTS[name])})
+
+
+@EACH_ARGUMENT
+@pytest.mark.parametrize(
+    "convert",
+    [lambda rows: rows[0], lambda rows: rows[None], torch.Tensor.to_sparse, torch.Tensor.sum],
+)
+def test_what_is_no_dense_matrix_is_refused_by_name(name, convert):
+    with pytest.raises(ValueError, match=rf"^{name} must be a dense matrix, rows x columns, got "):
+        loss_with(**{name: convert(ARGUMENTS[name])})
+
+
+@EACH_ARGUMENT
+def test_arguments_on_several_devices_are_refused_by_name(name):
+    with pytest.raises(ValueError, match=rf"must be on one device, got .*'{name}': 'meta'"):
+        loss_with(**{name: ARGUMENTS[name].to("meta")})
+
+
+@pytest.mark.parametrize("name", ["student", "student_references"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_a_student_of_integers_is_refused_by_name(name, dtype):
+    with pytest.raises(TypeError, match=rf"^{name} must hold floating-point numbers, got {dtype}"):
+        loss_with(**{name: ARGUMENTS[name].to(dtype)})
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float16, torch.float64])
+def test_a_teacher_of_any_numbers_is_taken(dtype):
+    teacher = (10 * rows_of(0)).round()
+    student = rows_of(1, d=3)
+    found = PerceptionCoherenceLoss(metric="euclidean")(student, teacher.to(dtype))
+    expected = PerceptionCoherenceLoss(metric="euclidean")(student, teacher)
+    torch.testing.assert_close(found, expected)

@@ -349,7 +349,46 @@ class ExplodesLate(Dense):
         return super().forward(rows) / float(self.n_calls < 4 * 8 + 5)
 
 
+class Detached(Dense):
+    def forward(self, rows):
+        return super().forward(rows).detach()
+
+
+class WithoutGradient(Dense):
+    def forward(self, rows):
+        with torch.no_grad():
+            return super().forward(rows)
+
+
+class ByNumPy(Dense):
+    def forward(self, rows):
+        return torch.from_numpy(super().forward(rows).detach().numpy() + 1)
+
+
+def scripted(n_features, n_components):
+    return torch.jit.script(torch.nn.Linear(n_features, n_components))
+
+
+def old_weight_norm(n_features, n_components):
+    return torch.nn.utils.weight_norm(torch.nn.Linear(n_features, n_components))
+
+
 BAD_STUDENTS = {
+    "detached": (Detached, ValueError, "Detached.* through operations with a gradient"),
+    "no_grad": (WithoutGradient, ValueError, "WithoutGradient.* operations with a gradient"),
+    "by NumPy": (ByNumPy, ValueError, "ByNumPy.* through operations with a gradient"),
+    "scripted": (scripted(64, 4), ValueError, r"^student \(RecursiveScript.* not scripted"),
+    "maker of scripted": (scripted, ValueError, r"^student \(RecursiveScript.* not scripted"),
+    "old weight_norm": (
+        old_weight_norm(64, 4),
+        ValueError,
+        r"^student \(Linear\) cannot be copied .*parametrizations\.weight_norm",
+    ),
+    "maker of old weight_norm": (
+        old_weight_norm,
+        ValueError,
+        r"^student \(Linear\) cannot be copied .*parametrizations\.weight_norm",
+    ),
     "dimension": (Dense(64, 5), ValueError, "must return n_components=4 dimensions, got 5"),
     "shape of rows": (Dense(63, 4), ValueError, r"failed on a batch of shape \(32, 64\)"),
     "failure": (
@@ -374,6 +413,11 @@ def test_bad_students_are_named(case, inputs, teacher):
     student, error, message = BAD_STUDENTS[case]
     with pytest.raises(error, match=message):
         small(student).fit(inputs[Dense], teacher)
+
+
+def test_a_module_with_the_new_weight_norm_is_fitted(inputs, teacher):
+    module = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(64, 4))
+    assert small(module).fit(inputs[Dense], teacher).transform(inputs[Dense]).shape[1] == 4
 
 
 def test_a_fit_that_goes_astray_is_named(inputs, teacher):

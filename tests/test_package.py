@@ -90,8 +90,8 @@ def test_types_are_declared():
 
 
 @pytest.mark.parametrize("room", ["dissimilarity", "ranking"])
-def test_the_lowest_modules_import_only_the_protection_from_global_settings(room):
-    assert rooms_behind(room) <= {"_global_settings"}
+def test_the_lowest_modules_import_only_settings_and_checks_of_tensors(room):
+    assert rooms_behind(room) <= {"_global_settings", "_tensors"}
 
 
 @pytest.mark.parametrize("room", ["losses", "metrics", "starts", "students", "teacher", "judging"])

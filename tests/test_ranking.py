@@ -308,3 +308,24 @@ def test_ranks_need_no_cumulative_sum_that_deterministic_mode_refuses(weighted, 
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
     for found, wanted in zip(results(), expected, strict=True):
         torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("rank", [percentile_rank, soft_percentile_rank])
+@pytest.mark.parametrize(
+    ("table", "error", "message"),
+    [
+        (np.ones((3, 4)), TypeError, "dissimilarities must be a torch.Tensor, got ndarray"),
+        (torch.ones(4), ValueError, r"dissimilarities must be a dense matrix.* shape \(4,\)"),
+        (torch.ones(2, 3, 4), ValueError, r"dissimilarities must be .* shape \(2, 3, 4\)"),
+        (torch.ones(3, 4).to_sparse(), ValueError, "dissimilarities must be a dense matrix"),
+    ],
+)
+def test_ranks_of_what_is_no_matrix_are_refused(rank, table, error, message):
+    with pytest.raises(error, match=message):
+        rank(table)
+
+
+@pytest.mark.parametrize("rank", [percentile_rank, soft_percentile_rank])
+def test_weights_on_another_device_are_refused(rank):
+    with pytest.raises(ValueError, match="dissimilarities and weights must be on one device"):
+        rank(torch.ones(3, 4), weights=torch.ones(4, device="meta"))

@@ -172,7 +172,9 @@ def test_scaling_of_a_constant_table_is_one_point():
 @given(SEEDS, st.sampled_from(["cosine", "correlation", "euclidean", "sqeuclidean"]))
 def test_coordinates_keep_the_order_of_the_teacher(seed, metric):
     rows = rows_of(seed, n=15) + 0.01
-    found = starts.teacher_coordinates(rows, metric, np.ones(15), np.random.RandomState(0))[:]
+    found = starts.teacher_coordinates(rows, metric, np.ones(15), np.random.RandomState(0), "cpu")[
+        :
+    ]
     wanted = references.table(rows, metric)
     if metric != "euclidean":
         wanted = np.sqrt(wanted if metric == "sqeuclidean" else 2 * wanted)
@@ -184,7 +186,7 @@ def test_coordinates_of_any_teacher_come_from_what_it_sees(given_as):
     rows = rows_of(0, d=4)
     table = references.table(rows, "euclidean")
     teacher = (table, "precomputed") if given_as == "table" else (rows, _norms_of_differences)
-    found = starts.teacher_coordinates(*teacher, np.ones(60), np.random.RandomState(0))[:]
+    found = starts.teacher_coordinates(*teacher, np.ones(60), np.random.RandomState(0), "cpu")[:]
     np.testing.assert_allclose(references.table(found, "euclidean"), table, atol=1e-5)
 
 

@@ -76,13 +76,15 @@ def test_finding_the_nearest_leaves_the_table_alone():
 @given(SEEDS, METRICS)
 def test_tables_agree_with_the_formulas(seed, metric):
     rows = embeddings(seed)
-    found = dissimilarity_table(rows, metric, slice(3), np.array([7, 0, 1]))
+    found = dissimilarity_table(rows, metric, slice(3), np.array([7, 0, 1]), device="cpu")
     np.testing.assert_allclose(found, references.table(rows, metric)[:3][:, [7, 0, 1]], atol=1e-12)
 
 
 def test_precomputed_tables_are_cut_in_rows_and_columns():
     table = lopsided_table(0)
-    found = dissimilarity_table(table, "precomputed", np.array([4, 2]), np.array([7, 0, 1]))
+    found = dissimilarity_table(
+        table, "precomputed", np.array([4, 2]), np.array([7, 0, 1]), device="cpu"
+    )
     np.testing.assert_array_equal(found, table[[4, 2]][:, [7, 0, 1]])
     assert found.dtype == torch.float64
 
