@@ -120,7 +120,8 @@ def as_column(data):
 def pack_objects(values):
     """A one-dimensional array of objects, which NumPy does not look into."""
     packed = np.empty(len(values), dtype=object)
-    packed[:] = values
+    for number, value in enumerate(values):
+        packed[number] = value
     return packed
 
 

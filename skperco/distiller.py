@@ -561,7 +561,7 @@ class CoherenceDistiller(
     def _new_module(self, fitted, device, seed):
         """A module of the user's own, checked, and its number of components."""
         wanted = _DEFAULT_COMPONENTS if self.n_components is None else self.n_components
-        module = new_module(self.student, fitted.X.shape[1], wanted, int(seed))
+        module = new_module(self.student, fitted.X.shape[1], wanted, int(seed), device)
         return module, check_module(module, fitted.X, self.n_components, device)
 
     def _kept(self, start):

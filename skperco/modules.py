@@ -16,6 +16,7 @@ _BATCH_SIZE = 256
 _LEARNING_RATE = 3e-3
 _CHECKED_ROWS = 32
 _RANDOMNESS = threading.RLock()
+_EVALUATION_SEED = 0
 _ADVICE = (
     "use a module that is not scripted, and torch.nn.utils.parametrizations.weight_norm in place "
     "of torch.nn.utils.weight_norm."
@@ -26,15 +27,25 @@ _ADVICE = (
 def own_randomness(seed, device):
     """Seed PyTorch's global generators, from which modules draw, and restore them afterwards.
 
-    All threads share these generators, so only one thread at a time may do so.
+    Only those of the CPU and of `device` are seeded: torch.manual_seed would seed those of all
+    devices, also of devices whose states are not restored. All threads share these generators, so
+    only one thread at a time may do so.
     """
     devices = [] if device.type == "cpu" else [device]
     with _RANDOMNESS, torch.random.fork_rng(devices=devices, device_type=device.type):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        for other in devices:
+            state = torch.Generator(device=other).manual_seed(seed).get_state()
+            torch.get_device_module(other).set_rng_state(state, other)
         yield
 
 
-def new_module(student, n_features, n_components, seed):
+def evaluation_randomness(device):
+    """As :func:`own_randomness`, for modules in evaluation mode: the same numbers every time."""
+    return own_randomness(_EVALUATION_SEED, device)
+
+
+def new_module(student, n_features, n_components, seed, device):
     """A module of the user's own, that nobody else holds.
 
     Parameters
@@ -43,13 +54,15 @@ def new_module(student, n_features, n_components, seed):
         To copy, or to call with (n_features, n_components).
     n_features, n_components : int
     seed : int
+    device : torch.device
+        From whose generator, beside that of the CPU, a callable may draw.
 
     Returns
     -------
     module : torch.nn.Module
         On the CPU, in single precision.
     """
-    with own_randomness(seed, torch.device("cpu")):
+    with own_randomness(seed, device):
         given = isinstance(student, torch.nn.Module)
         module = _copied(student) if given else student(n_features, n_components)
     if not isinstance(module, torch.nn.Module):
@@ -120,7 +133,8 @@ def check_module(module, X, n_components, device):
     batch = f"a batch of shape {tuple(rows.shape)} and type {rows.dtype} on {device}"
     copied = _copied(module)
     try:
-        images = copied.to(device).eval()(rows)
+        with evaluation_randomness(device):
+            images = copied.to(device).eval()(rows)
     except Exception as error:
         raise ValueError(
             f"{name} failed on {batch}, and is expected to return a tensor of shape "

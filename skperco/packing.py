@@ -260,7 +260,8 @@ def _part(tensors, prefix):
 def _student(distiller, kind, state):
     n_features, n_components = distiller.n_features_in_, distiller.n_components_
     if kind not in ("linear", "mlp"):
-        student = new_module(distiller.student, n_features, n_components, _SEED_OF_MODULES)
+        seed, device = _SEED_OF_MODULES, torch.device("cpu")
+        student = new_module(distiller.student, n_features, n_components, seed, device)
         try:
             student.load_state_dict(state)
         except RuntimeError as error:

@@ -108,7 +108,7 @@ class Transfer:
         self.ridge = self._ridge(X, sample_weight)
         self.alpha = _ALPHA if alpha is None else alpha
         if alpha is None and worth is not None:
-            self.alpha = self._best_alpha(sample_weight, worth)
+            self.alpha = self._best_alpha(metric, n_components, sample_weight, worth)
         self.directions = leading_directions(
             self.ridge.predict(X, targets, self.alpha),
             n_components,
@@ -156,16 +156,19 @@ class Transfer:
         intercept = _INTERCEPT if self.angular else _FREE_INTERCEPT
         return Ridge(X, intercept=intercept, sample_weight=sample_weight)
 
-    def _best_alpha(self, sample_weight, worth):
-        # The leading directions of the targets decide as well as all of them do, and sooner.
+    def _best_alpha(self, metric, n_components, sample_weight, worth):
+        targets = self.targets
+        # The leading directions of the targets decide as well as all of them do, and sooner. A
+        # callable may take no other number of columns than the student has.
+        n_targets = n_components if callable(metric) else min(_JUDGED_TARGETS, targets.shape[1])
         project = leading_directions(
-            self.targets,
-            min(_JUDGED_TARGETS, self.targets.shape[1]),
+            targets,
+            n_targets,
             center=False,
             sample_weight=sample_weight,
             random_state=self.random_state,
         )
-        regressions = self.ridge.path(_through(self.targets, project), _ALPHAS)
+        regressions = self.ridge.path(_through(targets, project), _ALPHAS)
         worths = dict(zip(_ALPHAS, map(worth, regressions), strict=True))
         return max(worths, key=worths.get)
 

@@ -1,6 +1,7 @@
 """Linear, projection and MLP students, each beginning as a closed form."""
 
 import copy
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from skperco._global_settings import without_autocast
 from skperco._rows import as_tensor, blocks, input_dtype
 from skperco.dissimilarity import row_norms, unit_rows
 from skperco.linear_maps import LinearMap
+from skperco.modules import evaluation_randomness
 
 # As fast as more of them, on two threads, and their memory is small.
 _ROWS_PER_CHUNK = 2**13
@@ -306,13 +308,14 @@ def embed(student, X, *, device, unit_norm, out=None):
     dtype = torch.float64 if X.dtype == np.float64 else torch.float32
     own = is_built_in(student)
     student = copy.deepcopy(student).to(device, dtype).eval()
-    for rows, block in blocks(X, _ROWS_PER_CHUNK if own else _ROWS_PER_CHUNK_OF_MODULES):
-        taken = as_tensor(block, device=device, dtype=input_dtype(X, dtype), copy=not own)
-        images = student(taken)
-        images = (unit_rows(images) if unit_norm else images).cpu().numpy()
-        if out is None:
-            out = np.empty((X.shape[0], images.shape[1]), dtype=images.dtype)
-        out[rows] = images
+    with nullcontext() if own else evaluation_randomness(device):
+        for rows, block in blocks(X, _ROWS_PER_CHUNK if own else _ROWS_PER_CHUNK_OF_MODULES):
+            taken = as_tensor(block, device=device, dtype=input_dtype(X, dtype), copy=not own)
+            images = student(taken)
+            images = (unit_rows(images) if unit_norm else images).cpu().numpy()
+            if out is None:
+                out = np.empty((X.shape[0], images.shape[1]), dtype=images.dtype)
+            out[rows] = images
     return out
 
 

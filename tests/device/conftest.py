@@ -1,0 +1,45 @@
+"""The suite of the simulated accelerator, which needs a process of its own: see test_device.py."""
+
+import numpy as np
+import pytest
+import torch
+from device import accelerator
+
+from skperco.datasets import load_wordnet_glosses
+
+OPERATORS = accelerator.register()
+
+
+@pytest.fixture(scope="session")
+def device():
+    return torch.device(accelerator.NAME)
+
+
+@pytest.fixture
+def operators():
+    """Operators of the simulation, with counters at zero."""
+    OPERATORS.reset_counts()
+    return OPERATORS
+
+
+@pytest.fixture
+def without_double():
+    """A device without double precision, such as Apple's MPS."""
+    OPERATORS.forbid_double(True)
+    yield
+    OPERATORS.forbid_double(False)
+
+
+@pytest.fixture(scope="session")
+def teacher():
+    return load_wordnet_glosses().data[:160, :96]
+
+
+@pytest.fixture(scope="session")
+def rows(teacher):
+    return np.ascontiguousarray(teacher[:, :32])
+
+
+@pytest.fixture(scope="session")
+def weights():
+    return np.random.default_rng(0).integers(1, 4, 160).astype(float)

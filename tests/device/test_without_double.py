@@ -1,0 +1,110 @@
+"""On a device without double precision "auto" takes the CPU, and the device itself is refused."""
+
+import numpy as np
+import pytest
+import torch
+from builders import small
+
+from skperco import (
+    CoherenceDistiller,
+    PerceptionCoherenceLoss,
+    coherence_curve,
+    neighbor_recall_score,
+    pairwise_dissimilarity,
+    pairwise_perception_coherence,
+    percentile_rank,
+    perception_coherence_interval,
+    perception_coherence_samples,
+    perception_coherence_score,
+    perception_coherence_test,
+    show_versions,
+    soft_percentile_rank,
+)
+from skperco.dissimilarity import METRICS
+
+SCORES = [
+    perception_coherence_score,
+    perception_coherence_samples,
+    perception_coherence_interval,
+    neighbor_recall_score,
+    lambda *rows, **options: coherence_curve(*rows, **options).coherences,
+    lambda *rows, **options: pairwise_perception_coherence(rows, **options),
+    lambda *rows, **options: perception_coherence_test(*rows, rows[1], **options),
+]
+
+pytestmark = pytest.mark.usefixtures("without_double")
+
+
+def test_auto_takes_the_cpu(rows, operators):
+    distiller = small(device="auto", max_iter=2).fit(rows)
+    distiller.transform(rows)
+    distiller.score(rows)
+    assert not operators.counted_kernels()
+
+
+def test_a_fit_on_the_device_is_refused_by_name(device, rows):
+    message = rf"device must have double precision, which '{device}' has not: use device='cpu'"
+    with pytest.raises(ValueError, match=message):
+        small(device=device).fit(rows)
+    distiller = small(device="cpu", max_iter=2).fit(rows).set_params(device=device)
+    for method in (distiller.transform, distiller.score, distiller.partial_fit):
+        with pytest.raises(ValueError, match=message):
+            method(rows)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_a_score_on_the_device_is_refused_by_name(device, rows, teacher, score):
+    with pytest.raises(ValueError, match="device must have double precision"):
+        score(teacher, rows, device=device)
+    expected = score(teacher, rows)
+    np.testing.assert_array_equal(
+        np.asarray(score(teacher, rows, device="auto")), np.asarray(expected)
+    )
+
+
+def test_tensors_of_the_device_are_computed_with_on_the_cpu(device, rows, teacher):
+    X, y = (torch.from_numpy(array).to(device) for array in (rows, teacher))
+    distiller = small(device="auto", max_iter=2).fit(X, y)
+    images = distiller.transform(X)
+    assert images.device.type == device.type
+    expected = small(device="cpu", max_iter=2).fit(rows, teacher)
+    np.testing.assert_array_equal(images.cpu(), expected.transform(rows))
+    assert distiller.score(X, y) == expected.score(rows, teacher)
+    streamed = small(device="auto", max_iter=2).partial_fit(X, y)
+    np.testing.assert_array_equal(streamed.transform(rows), expected.transform(rows))
+
+
+def test_files_and_pickles_of_the_device_fall_back(device, rows, tmp_path):
+    pytest.importorskip("safetensors")
+    distiller = small(device="cpu", max_iter=2).fit(rows).set_params(device=device)
+    distiller.save(tmp_path / "file")
+    assert CoherenceDistiller.load(tmp_path / "file").device == "auto"
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda table: PerceptionCoherenceLoss()(table, table), "student"),
+        (percentile_rank, "dissimilarities"),
+        (soft_percentile_rank, "dissimilarities"),
+    ],
+)
+def test_tensors_of_the_device_are_refused_by_name(device, call, name):
+    with pytest.raises(ValueError, match=f"^{name} is on a device without double precision"):
+        call(torch.ones(5, 4, device=device))
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS.keys() - {"precomputed"}))
+def test_dissimilarities_need_no_double_precision(device, metric, rows):
+    single = torch.from_numpy(rows[:9])
+    expected = pairwise_dissimilarity(single, single[3:], metric=metric)
+    anchors = single.to(device).requires_grad_()
+    found = pairwise_dissimilarity(anchors, anchors[3:], metric=metric)
+    torch.testing.assert_close(found.detach().cpu(), expected, atol=1e-5, rtol=1e-4)
+    found.sum().backward()
+    assert anchors.grad.isfinite().all()
+
+
+def test_versions_name_the_device(device, capsys):
+    show_versions()
+    assert device.type in capsys.readouterr().out
