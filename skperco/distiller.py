@@ -98,12 +98,15 @@ class CoherenceDistiller(
         the leading directions of the teacher.
     metric : str or callable, default="cosine"
         Dissimilarity between the student's embeddings: "cosine", "euclidean", "sqeuclidean",
-        "manhattan", "correlation", or a callable as in :func:`pairwise_dissimilarity`. With
-        "cosine" the embeddings have unit norm, so that euclidean neighbours are the same.
+        "manhattan", "correlation", or a callable as in :func:`pairwise_dissimilarity`, which is
+        called with tensors on the `device`: of single precision in the steps, where its result
+        must have a gradient, and of double precision for the validation. With "cosine" the
+        embeddings have unit norm, so that euclidean neighbours are the same.
     teacher_metric : str or callable, default=None
-        Dissimilarity between the teacher's embeddings; `metric` if None. With "precomputed"
-        the teacher is given as its (n_samples, n_samples) table of dissimilarities, whose row
-        i holds what sample i sees.
+        Dissimilarity between the teacher's embeddings; `metric` if None. A callable may also
+        return an array or a tensor on the CPU, which is moved to the `device`. With
+        "precomputed" the teacher is given as its (n_samples, n_samples) table of
+        dissimilarities, whose row i holds what sample i sees.
     rank_power : float, default=0.5
         What to keep where not all can be kept, from 0 (who is among the nearest) to 1 (the
         order of all).

@@ -16,6 +16,7 @@ from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
     KFold,
+    cross_val_predict,
     cross_val_score,
     cross_validate,
     learning_curve,
@@ -150,7 +151,7 @@ def test_an_invalid_candidate_is_named_or_comes_last(rows, teacher):
 
 
 def test_a_fold_may_have_fewer_rows_than_components(rows):
-    search = GridSearchCV(small(), {"n_components": [rows.shape[1]]}, cv=12, error_score="raise")
+    search = GridSearchCV(small(), {"n_components": [rows.shape[1]]}, cv=4, error_score="raise")
     assert search.fit(rows[:24]).best_score_ > 1 - 1e-6
 
 
@@ -222,6 +223,31 @@ def test_a_learning_curve_has_fits_to_the_first_rows(rows, teacher):
             fitted = small().fit(rows[first], teacher[first])
             assert known[j, i] == fitted.score(rows[first], teacher[first])
             assert new[j, i] == fitted.score(rows[test], teacher[test])
+
+
+@with_routing
+@pytest.mark.parametrize("incremental", [False, True])
+def test_a_learning_curve_splits_a_routed_teacher(rows, teacher, incremental):
+    requests = {"teacher_embeddings": True}
+    distiller = small().set_fit_request(**requests).set_score_request(**requests)
+    distiller.set_partial_fit_request(**requests)
+    options = {"train_sizes": [40, 120], "cv": 2, "exploit_incremental_learning": incremental}
+    params = {"teacher_embeddings": teacher}
+    found = learning_curve(distiller, rows, None, params=params, **options)
+    expected = learning_curve(small(), rows, teacher, **options)
+    for part, same in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_array_equal(part, same)
+
+
+def test_a_learning_curve_without_a_teacher_scores_against_the_rows(rows):
+    _, _, new = learning_curve(small(), rows, None, train_sizes=[120], cv=2)
+    for i, (train, test) in enumerate(KFold(2).split(rows)):
+        assert new[0, i] == small().fit(rows[train]).score(rows[test])
+
+
+def test_cross_val_predict_wants_predictions_as_the_docs_say(rows):
+    with pytest.raises(ValueError, match="implementing 'fit' and 'predict'"):
+        cross_val_predict(small(), rows, method="transform")
 
 
 # Searching with a scorer, over anything that transforms
