@@ -57,7 +57,7 @@ def test_drawn_anchors_and_references_are_covered_too():
     assert abs(found - 0.95) < slack
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(SEEDS)
 def test_the_interval_holds_its_score_and_widens_with_its_level(seed):
     teacher, student, _ = draw(seed)
@@ -87,7 +87,7 @@ def test_a_teacher_that_ties_all_is_undefined():
     assert np.isnan(perception_coherence_test(teacher, *draw(0, n=20)[1:])).all()
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(SEEDS)
 def test_the_test_is_of_the_difference_and_turns_with_it(seed):
     teacher, student, other = draw(seed)

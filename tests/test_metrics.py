@@ -156,7 +156,7 @@ def test_statement_7_rank_error_and_score_bound_each_other(seed):
     assert (errors <= bounds + 1e-12).all()
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(SEEDS)
 def test_statement_9_samples_of_anchors_and_references_converge(seed):
     teacher = embeddings(seed, n=1200)

@@ -86,7 +86,7 @@ def rows():
 @pytest.mark.parametrize(
     ("parameters", "has_teacher"),
     [
-        ({"random_state": 0}, False),
+        pytest.param({"random_state": 0}, False, marks=pytest.mark.slow),
         ({"random_state": None}, False),
         ({"student": "mlp", "hidden_layer_sizes": (8,), "random_state": 0}, True),
     ],

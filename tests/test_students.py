@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from builders import small
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skperco._rows import as_tensor
@@ -87,6 +87,7 @@ def test_a_projection_is_linear_where_nothing_is_lost_and_at_its_start():
     assert not torch.allclose(moved(rows), start(rows), atol=0.1)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 100))
 def test_the_gradient_of_a_projection(seed):
     student = projection(seed).double()

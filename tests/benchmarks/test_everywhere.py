@@ -24,7 +24,11 @@ def test_the_margins_are_over_the_best_of_each_figure(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("name", "metric"),
-    [("tumours", "euclidean"), ("digits", "cosine"), ("glosses-words", "cosine")],
+    [
+        ("tumours", "euclidean"),
+        ("digits", "cosine"),
+        pytest.param("glosses-words", "cosine", marks=pytest.mark.slow),
+    ],
 )
 def test_a_setting_runs(name, metric, monkeypatch, capsys):
     monkeypatch.setattr(everywhere, "_SETTINGS", {(name, metric): (2,)})
