@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, check_random_state
 
+from skperco._arrays import as_array
 from skperco._global_settings import default_settings
-from skperco._validation import as_array
 from skperco.concordance import concordance
 from skperco.metrics import gather, mean_of_defined, pair_of_views
 from skperco.ranking import arrange, prefix_sums, sort_rows, tie_bounds

@@ -22,10 +22,10 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skperco._arrays import as_array
 from skperco._global_settings import default_settings
 from skperco._rows import is_mapped
 from skperco._validation import (
-    as_array,
     canonical,
     check_finite_blocks,
     check_layer_sizes,

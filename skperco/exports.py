@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from skperco._arrays import as_array
 from skperco._extras import import_extra
 from skperco._global_settings import default_settings
 from skperco._rows import as_tensor, input_dtype
-from skperco._validation import as_array
 from skperco.dissimilarity import unit_rows
 from skperco.files import replace_file
 

@@ -49,9 +49,7 @@ def percentile_rank(dissimilarities, *, weights=None):
     """
     _check(dissimilarities, weights)
     ordered, order = sort_rows(dissimilarities.detach())
-    last = ordered[:, -1:]
-    undefined = torch.where(last.isnan(), last, 0)
-    ranks = _middle_ranks(ordered, arrange(weights, order), undefined)
+    ranks = _middle_ranks(ordered, arrange(weights, order), _zero_unless_nan(ordered[:, -1:]))
     return _restored(ranks, order, dissimilarities)
 
 
@@ -354,10 +352,20 @@ class _SoftPercentileRank(torch.autograd.Function):
         return _restored(grad_ordered, order, grad), None, None, None
 
 
+def _zero_unless_nan(last):
+    """NaN for the rows whose last entry is NaN, and 0 for the others; one 0 if there are none."""
+    undefined = last.isnan()
+    # Only the CPU can tell without a synchronization, and a traced graph cannot choose.
+    if last.device.type == "cpu" and not torch.compiler.is_compiling() and not undefined.any():
+        return last.new_zeros(())
+    return torch.where(undefined, last, 0)
+
+
 def _middle_ranks(ordered, weights, undefined):
     """Exact ranks of sorted rows, ties sharing their middle.
 
-    `undefined`, of shape (n_rows, 1), is NaN for the rows that have no ranks, and otherwise 0.
+    `undefined`, which is broadcast to shape (n_rows, 1), is NaN for the rows that have no ranks,
+    and otherwise 0.
     """
     start, stop = tie_bounds(ordered)
     if weights is None:
