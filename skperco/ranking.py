@@ -1,5 +1,6 @@
 """Percentile ranks of rows of dissimilarities: exact, and soft with their gradient."""
 
+import math
 from itertools import repeat
 
 import numpy as np
@@ -49,7 +50,7 @@ def percentile_rank(dissimilarities, *, weights=None):
     """
     _check(dissimilarities, weights)
     ordered, order = sort_rows(dissimilarities.detach())
-    ranks = _middle_ranks(ordered, arrange(weights, order), _zero_unless_nan(ordered[:, -1:]))
+    ranks = _middle_ranks(ordered, arrange(weights, order), ordered[:, -1].isnan())
     return _restored(ranks, order, dissimilarities)
 
 
@@ -157,9 +158,10 @@ def row_spread(dissimilarities):
     # Within these bounds the squares lose no digits. Constant rows are outside, but rare.
     limits = torch.finfo(rows.dtype)
     least, most = (limits.tiny / limits.eps) ** 0.5, limits.max**0.5 / rows.shape[1]
-    doubtful = ~((spread > least) & (spread < most)).squeeze(1)
-    if doubtful.any():
-        spread[doubtful] = _scaled_spread(rows[doubtful])
+    if not len(rows) or least < spread.min().item() <= spread.max().item() < most:
+        return spread
+    inexact = ~((spread > least) & (spread < most)).squeeze(1)
+    spread[inexact] = _scaled_spread(rows[inexact])
     return spread
 
 
@@ -253,19 +255,21 @@ def _sort_others(values):
 
 
 def _sort_singles(values):
-    keys = _as_integers(values).long().bitwise_left_shift_(32)
+    least = _least(values)
+    keys = _as_integers(values, least).long().bitwise_left_shift_(32)
     keys.bitwise_or_(_positions(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**32 - 1)
     ordered = values.gather(-1, order)
     # The integers of NaN with a minus sign come first.
-    return _sorted_again(values, ordered, order, ordered[..., :1].isnan().any(-1))
+    wrong = ordered[..., 0].isnan() if math.isnan(least) else None
+    return _sorted_again(values, ordered, order, wrong)
 
 
 def _sort_doubles(values):
     """By integers whose last bits are lost; rows that differ in these only are sorted again."""
     bits = values.shape[-1].bit_length()
-    keys = _as_integers(values) & -(2**bits)
+    keys = _as_integers(values, _least(values)) & -(2**bits)
     keys.bitwise_or_(_positions(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**bits - 1)
@@ -275,8 +279,8 @@ def _sort_doubles(values):
 
 
 def _sorted_again(values, ordered, order, wrong):
-    """Replace the rows that are marked as wrong."""
-    if wrong.any():
+    """Replace the rows that are marked as wrong, if there are any."""
+    if wrong is not None and wrong.any():
         ordered[wrong], order[wrong] = _sort_others(values[wrong])
     return ordered, order
 
@@ -285,11 +289,16 @@ _SORTS = {torch.float32: _sort_singles, torch.float64: _sort_doubles}
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def _as_integers(values):
+def _least(values):
+    """The smallest entry, NaN if one is; 0 if there is no entry."""
+    return values.min().item() if values.numel() else 0.0
+
+
+def _as_integers(values, least):
     """The integers that floating numbers are made of, in the order of the numbers."""
     dtype = _INTEGERS[values.dtype]
     integers = values.contiguous().view(dtype)
-    if not values.numel() or values.min() >= 0:
+    if least >= 0:
         return integers
     # Of negative numbers they are in the opposite order.
     sign = integers >> (torch.iinfo(dtype).bits - 1)
@@ -333,7 +342,8 @@ class _SoftPercentileRank(torch.autograd.Function):
         slope = torch.where((sigma > 0) & (last > 0), 0.5 / sigma.double(), 0)
         ctx.save_for_backward(order, start, stop, weights, inside, slope / total)
         if straight_through:
-            return _restored(_middle_ranks(ordered, weights, undefined), order, dissimilarities)
+            ranks = _middle_ranks(ordered, weights, undefined.isnan().squeeze(1))
+            return _restored(ranks, order, dissimilarities)
         # A product rounded to single precision would not cancel within narrow windows.
         moments = above if weights is None else weights.double() * above
         moment = _window_sums(prefix_sums(moments), start, stop)
@@ -352,28 +362,21 @@ class _SoftPercentileRank(torch.autograd.Function):
         return _restored(grad_ordered, order, grad), None, None, None
 
 
-def _zero_unless_nan(last):
-    """NaN for the rows whose last entry is NaN, and 0 for the others; one 0 if there are none."""
-    undefined = last.isnan()
-    # Only the CPU can tell without a synchronization, and a traced graph cannot choose.
-    if last.device.type == "cpu" and not torch.compiler.is_compiling() and not undefined.any():
-        return last.new_zeros(())
-    return torch.where(undefined, last, 0)
-
-
 def _middle_ranks(ordered, weights, undefined):
-    """Exact ranks of sorted rows, ties sharing their middle.
+    """Exact ranks of sorted rows, ties sharing their middle; NaN in the rows marked as undefined.
 
-    `undefined`, which is broadcast to shape (n_rows, 1), is NaN for the rows that have no ranks,
-    and otherwise 0.
+    `undefined` is of shape (n_rows,).
     """
     start, stop = tie_bounds(ordered)
     if weights is None:
-        # Half precision does not hold all counts.
-        total = 2 * ordered.shape[1] + undefined.to(torch.promote_types(ordered.dtype, torch.float))
-        return (start + stop).to(ordered.dtype).div_(total)
-    mass = prefix_sums(weights)
-    return (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:] + undefined)
+        ranks = (start + stop).to(ordered.dtype).div_(2 * ordered.shape[1])
+    else:
+        mass = prefix_sums(weights)
+        ranks = (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:])
+    # Only the CPU can tell without a synchronization, and a traced graph cannot choose.
+    if ordered.device.type == "cpu" and not torch.compiler.is_compiling() and not undefined.any():
+        return ranks
+    return ranks.masked_fill_(undefined[:, None], torch.nan)
 
 
 def _restored(arranged, order, like):
