@@ -12,9 +12,9 @@ nobody who has to choose it beforehand chooses better.
 import sys
 from functools import partial
 
-from comparison.cases import load_case
-from comparison.judging import COHERENCE, RECALL, judge
-from comparison.methods import DEFAULT, METHODS, Task, ridge_directions
+from rivals.cases import load_case
+from rivals.judging import COHERENCE, RECALL, judge
+from rivals.methods import DEFAULT, METHODS, Task, ridge_directions
 
 from skperco import CoherenceDistiller
 
@@ -41,7 +41,7 @@ def main():
     print("|---|---|---:|---:|---:|---:|---:|")
     lowest = dict.fromkeys((COHERENCE, RECALL), float("inf"))
     for (name, metric), dimensions in _SETTINGS.items():
-        case = _unlabelled(load_case(name))._replace(metric=metric)
+        case = _unlabeled(load_case(name))._replace(metric=metric)
         for n_components in dimensions:
             print(f"{name} {metric} {n_components}", file=sys.stderr, flush=True)
             ours, theirs = _figures(case, n_components)
@@ -69,7 +69,7 @@ def _closed_forms(compression):
     return [partial(ridge_directions, strengths=[one]) for one in _RIDGE_STRENGTHS]
 
 
-def _unlabelled(case):
+def _unlabeled(case):
     """The case without the labels, which nothing here looks at."""
     return case._replace(fit=case.fit._replace(labels=None))
 

@@ -18,10 +18,10 @@ import time
 from functools import partial
 from pathlib import Path
 
-from comparison.cases import CASES, case_from_files, load_case
-from comparison.judging import SECONDS, judge
-from comparison.methods import METHODS, Task
-from comparison.report import Panel, draw, table
+from rivals.cases import CASES, case_from_files, load_case
+from rivals.judging import SECONDS, judge
+from rivals.methods import METHODS, Task
+from rivals.report import Panel, draw, table
 
 import skperco
 

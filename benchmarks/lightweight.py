@@ -25,10 +25,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from comparison.cases import GLOSSES_TO_FIT, Case, Rows, pieces_of_words, words
-from comparison.judging import COHERENCE, KNN_ACCURACY, RECALL, judge
-from comparison.methods import METHODS, Task
-from comparison.training import worth
+from rivals.cases import GLOSSES_TO_FIT, Case, Rows, pieces_of_words, words
+from rivals.judging import COHERENCE, KNN_ACCURACY, RECALL, judge
+from rivals.methods import METHODS, Task
+from rivals.training import worth
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits

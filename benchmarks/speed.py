@@ -24,8 +24,8 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from skperco import CoherenceDistiller, percentile_rank, soft_percentile_rank
-from skperco._rows import RowTaker
-from skperco.fitting import Fit
+from skperco.training._student_fit import Fit
+from skperco.utils._chunking import RowTaker
 
 _ROWS = 64
 _REFERENCES = (1024, 4096, 16_384, 65_536)

@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from comparison import losses
-from comparison.contests import CONTESTS, run
-from comparison.judging import COHERENCE, KNN_ACCURACY, RECALL
-from comparison.methods import relation
-from comparison.report import Panel, markdown
-from comparison.transfer_report import draw
 from joblib import Parallel, delayed
+from rivals import losses
+from rivals.contests import CONTESTS, run
+from rivals.judging import COHERENCE, KNN_ACCURACY, RECALL
+from rivals.methods import relation
+from rivals.report import Panel, markdown
+from rivals.transfer_report import draw
 
 import skperco
 

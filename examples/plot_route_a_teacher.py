@@ -87,7 +87,7 @@ with config_context(enable_metadata_routing=True):
     refined.fit(train_text, train_category, teacher_embeddings=train_teacher)
 
 # %%
-# The judgement, by texts that nothing here has seen. None of the pipelines needs the teacher now.
+# The judgment, by texts that nothing here has seen. None of the pipelines needs the teacher now.
 # For comparison: a classifier of all the words, and one of the teacher's embeddings, which is what
 # could be had with the network at hand.
 

@@ -1,22 +1,22 @@
 """Small embeddings that keep the order of near and far that a large teacher sees."""
 
-from skperco._mkl import warm_up
-from skperco.agreement import pairwise_perception_coherence
-from skperco.curves import coherence_curve
-from skperco.dissimilarity import pairwise_dissimilarity
+from skperco.dissimilarity._dense import pairwise_dissimilarity
 from skperco.distiller import CoherenceDistiller
-from skperco.inference import perception_coherence_interval, perception_coherence_test
+from skperco.io._checkpoint import Checkpoint
 from skperco.losses import PerceptionCoherenceLoss
-from skperco.metrics import (
+from skperco.metrics._confidence import perception_coherence_interval, perception_coherence_test
+from skperco.metrics._curve import coherence_curve
+from skperco.metrics._displays import CoherenceCurveDisplay, CoherenceMatrixDisplay
+from skperco.metrics._pairwise import pairwise_perception_coherence
+from skperco.metrics._scorer import PerceptionCoherenceScorer
+from skperco.metrics._scores import (
     neighbor_recall_score,
     perception_coherence_samples,
     perception_coherence_score,
 )
-from skperco.persistence import Checkpoint
-from skperco.plotting import CoherenceCurveDisplay, CoherenceMatrixDisplay
-from skperco.ranking import percentile_rank, soft_percentile_rank
-from skperco.scoring import PerceptionCoherenceScorer
-from skperco.versions import show_versions
+from skperco.ranking._percentile import percentile_rank, soft_percentile_rank
+from skperco.utils._mkl import warm_up
+from skperco.utils._show_versions import show_versions
 
 __version__ = "0.1.0"
 

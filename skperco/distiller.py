@@ -1,4 +1,4 @@
-"""CoherenceDistiller: validates, starts in closed form, refines by rank, transforms."""
+"""CoherenceDistiller: a transformer that keeps the ranking of dissimilarities."""
 
 import numbers
 import warnings
@@ -22,10 +22,27 @@ from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skperco._arrays import as_array
-from skperco._global_settings import default_settings
-from skperco._rows import is_mapped
-from skperco._validation import (
+from skperco.closed_form._initialization import compression_is_exact
+from skperco.dissimilarity._dense import check_metric
+from skperco.io._export import ExportMixin
+from skperco.io._save_load import SaveLoadMixin
+from skperco.metrics._scores import perception_coherence_score
+from skperco.students._builtin import is_built_in, kind_of
+from skperco.students._custom import check_module, new_module
+from skperco.students._embed import embed
+from skperco.training._distributed import Processes
+from skperco.training._early_stopping import FRACTIONS, Decision, decide
+from skperco.training._optimizer import Settings
+from skperco.training._progress import Progress
+from skperco.training._reservoir import Stream
+from skperco.training._samples import check_samples
+from skperco.training._student_fit import Fit, Plan
+from skperco.training._teacher import Pool
+from skperco.utils._arrays import as_array
+from skperco.utils._chunking import is_mapped
+from skperco.utils._dask import LazyOutputMixin, embed_lazily, is_frame, is_lazy
+from skperco.utils._global_settings import default_settings
+from skperco.utils._validation import (
     canonical,
     check_finite_blocks,
     check_layer_sizes,
@@ -35,26 +52,10 @@ from skperco._validation import (
     device_of,
     float_types,
     given_teacher,
+    is_sparse_metric,
     naming,
     numeric_types,
 )
-from skperco.dissimilarity import check_metric
-from skperco.exports import ExportMixin
-from skperco.fitting import Fit, Plan
-from skperco.lazy import LazyOutputMixin, embed_lazily, is_frame, is_lazy
-from skperco.metrics import perception_coherence_score
-from skperco.modules import check_module, new_module
-from skperco.persistence import SaveLoadMixin
-from skperco.pools import Pool
-from skperco.processes import Processes
-from skperco.progress import Progress
-from skperco.samples import check_samples
-from skperco.sparse import is_sparse_metric
-from skperco.starts import compression_is_exact
-from skperco.streams import Stream
-from skperco.students import embed, is_built_in, kind_of
-from skperco.training import Settings
-from skperco.trials import FRACTIONS, Decision, decide
 
 _DEFAULT_COMPONENTS = 64
 _MOST_HELD_OUT = 1000
@@ -101,7 +102,7 @@ class CoherenceDistiller(
         "manhattan", "correlation", or a callable as in :func:`pairwise_dissimilarity`, which is
         called with tensors on the `device`: of single precision in the steps, where its result
         must have a gradient, and of double precision for the validation. With "cosine" the
-        embeddings have unit norm, so that euclidean neighbours are the same.
+        embeddings have unit norm, so that euclidean neighbors are the same.
     teacher_metric : str or callable, default=None
         Dissimilarity between the teacher's embeddings; `metric` if None. A callable may also
         return an array or a tensor on the CPU, which is moved to the `device`. With
@@ -133,7 +134,7 @@ class CoherenceDistiller(
     validation_fraction : float, default=0.1
         Share of the rows that the steps see to hold out, up to 1,000 rows.
     max_samples : int, default=16384
-        Number of rows, drawn at random, that the steps see: anchors, references and neighbours
+        Number of rows, drawn at random, that the steps see: anchors, references and neighbors
         are among them. The closed form is that of all rows, which are read a few at a time.
         This bounds the memory of a fit, and its time, however many rows there are.
     warm_start : bool, default=False
@@ -195,10 +196,10 @@ class CoherenceDistiller(
     The loss is :math:`w \log L_\text{far} + \log L_\text{near}`. :math:`L_\text{far}` is the
     loss of :class:`PerceptionCoherenceLoss` with power 1, of soft ranks, over random references.
     :math:`L_\text{near}` is one minus the correlation of the student's dissimilarities with
-    the logarithm of the teacher's ranks over references from the anchor's neighbourhood. The
+    the logarithm of the teacher's ranks over references from the anchor's neighborhood. The
     logarithms make the balance independent of the losses' scales. With p the `rank_power`,
     :math:`w = 1.8\,(-\log L_0)^{1.4}\, p / (1 - p)`, where :math:`L_0` is the near loss of the
-    closed form (2.5 times as much for a transfer): the better the start keeps neighbours, the
+    closed form (2.5 times as much for a transfer): the better the start keeps neighbors, the
     more the far loss weighs. The numbers were measured on text.
 
     Under a metric of angles, a linear student that compresses its own teacher is not quite
@@ -212,8 +213,8 @@ class CoherenceDistiller(
     PyTorch's global generators, which are seeded for it and restored afterwards. All threads share
     these, so fits of such modules wait for each other.
 
-    The method follows the idea of perception coherence [1]_; the formulas are this project's
-    own. See the user guide for how the fit goes.
+    The method is based on an idea of [1]_, in this project's own definitions. The user guide
+    describes the fit.
 
     References
     ----------
@@ -540,9 +541,9 @@ class CoherenceDistiller(
             decision = decide(fitted, pool, held_out, plan, seed)
         self.fraction_ = decision.fraction if self.early_stopping or not refines else 1.0
         self.validation_scores_ = self.validation_fractions_ = None
-        if decision.judgements:
+        if decision.judgments:
             self.validation_fractions_ = list(FRACTIONS)
-            self.validation_scores_ = [judged.coherence for judged in decision.judgements]
+            self.validation_scores_ = [judged.coherence for judged in decision.judgments]
         return decision
 
     def _count_components(self, fitted):
@@ -593,8 +594,8 @@ class CoherenceDistiller(
                 )
 
     def _report(self, decision, progress):
-        if decision.judgements:
-            first, last = decision.judgements[0], decision.judgements[decision.chosen]
+        if decision.judgments:
+            first, last = decision.judgments[0], decision.judgments[decision.chosen]
             progress.say(
                 "held-out rows: coherence {:.4f} -> {:.4f}, recall {:.4f} -> {:.4f}",
                 first.coherence,

@@ -2,9 +2,9 @@
 
 import torch
 
-from skperco._tensors import check_double, check_matrices
-from skperco.dissimilarity import check_metric, pairwise_dissimilarity, without_diagonal
-from skperco.ranking import percentile_rank, power_of_two, soft_percentile_rank
+from skperco.dissimilarity._dense import check_metric, pairwise_dissimilarity, without_diagonal
+from skperco.ranking._percentile import percentile_rank, power_of_two, soft_percentile_rank
+from skperco.utils._tensors import check_double, check_matrices
 
 _LEAST_NEIGHBORS = 3
 # Mean squared difference of two independent ranks: what a student loses that knows nothing.
@@ -49,15 +49,14 @@ class PerceptionCoherenceLoss(torch.nn.Module):
         dissimilarities from one anchor. Positive.
     n_neighbors : int, default=None
         Number of the teacher's nearest references of each anchor, of those that the loss is
-        given, whose order counts once more. A tenth of the batch serves neighbours well. None
+        given, whose order counts once more. A tenth of the batch serves neighbors well. None
         counts all alike.
     near_weight : float, default=1.0
         Weight of these. Positive.
 
     Notes
     -----
-    This is the project's own reading of "perception coherence" [2]_; the formula is not quoted
-    from the paper.
+    The loss is based on an idea of [2]_, in this project's own definition.
 
     References
     ----------
@@ -280,7 +279,7 @@ def rank_correlation_loss(dissimilarities, target):
     Notes
     -----
     It is zero when the student's dissimilarities are linear in the target, which implies that
-    the ranks agree. It needs no sort, and asks more of near neighbours than soft ranks do: the
+    the ranks agree. It needs no sort, and asks more of near neighbors than soft ranks do: the
     nearest few are to be as far from each other as their target says, not only in order.
     """
     return 1 - (_standardized(dissimilarities) * _standardized(target)).sum(1)

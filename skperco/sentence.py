@@ -3,8 +3,8 @@
 import copy
 from pathlib import Path
 
-from skperco._extras import import_extra
 from skperco.distiller import CoherenceDistiller
+from skperco.utils._optional_imports import import_extra
 
 _modules = import_extra("sentence_transformers.base.modules", "sentence", "for skperco.sentence")
 _FILE = "student.safetensors"

@@ -6,7 +6,7 @@ import torch
 from hypothesis import settings
 from sklearn import config_context
 
-from skperco import linear_maps, ridge
+from skperco.closed_form import _ridge, _truncated_svd
 from skperco.datasets import load_wordnet_glosses
 
 # The same examples in every run, so that a failure is the change's; `explore` looks for new ones.
@@ -62,7 +62,7 @@ def routing():
 def columns(request, monkeypatch):
     """Both ways to the same closed form: by moments and by iterations."""
     if request.param == "many columns":
-        for room in (linear_maps, ridge):
-            monkeypatch.setattr(room, "MOMENT_COLUMNS", 0)
-    monkeypatch.setattr(ridge, "_CG_TOLERANCE", 1e-10)
-    monkeypatch.setattr(ridge, "_CG_STEPS", 1000)
+        for module in (_truncated_svd, _ridge):
+            monkeypatch.setattr(module, "MOMENT_COLUMNS", 0)
+    monkeypatch.setattr(_ridge, "_CG_TOLERANCE", 1e-10)
+    monkeypatch.setattr(_ridge, "_CG_STEPS", 1000)

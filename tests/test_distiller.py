@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
-from skperco.trials import decide
+from skperco.training._early_stopping import decide
 
 STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 
@@ -128,7 +128,7 @@ def test_no_steps_keep_the_closed_form(rows, student):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("kind", ["compression", "transfer"])
 def test_a_fraction_of_zero_is_the_closed_form(rows, new_rows, student, metric, kind, monkeypatch):
-    monkeypatch.setattr("skperco.trials.FRACTIONS", (0.0,))
+    monkeypatch.setattr("skperco.training._early_stopping.FRACTIONS", (0.0,))
     teacher = None if kind == "compression" else new_rows[:300]
     refined, kept = (
         small(student=student, metric=metric, max_iter=max_iter).fit(rows, teacher)

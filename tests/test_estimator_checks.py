@@ -8,7 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skperco
 from skperco import CoherenceDistiller
-from skperco.dissimilarity import METRICS
+from skperco.dissimilarity._dense import METRICS
 
 ESTIMATORS = [
     value

@@ -7,7 +7,7 @@ from builders import small
 from numpy.testing import assert_array_equal
 
 from skperco import CoherenceDistiller, perception_coherence_score
-from skperco.files import read_file
+from skperco.io._safetensors import read_file
 
 ROWS = np.random.default_rng(0).normal(size=(60, 10)) + 0.4
 TEACHER = np.random.default_rng(1).normal(size=(60, 12)) + 0.4

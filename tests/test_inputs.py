@@ -81,7 +81,7 @@ def test_sparse_tensors_are_refused(rows):
 
 def test_tensors_are_computed_with_where_they_are(rows, monkeypatch):
     asked = []
-    monkeypatch.setattr("skperco._validation.check_device", asked.append)
+    monkeypatch.setattr("skperco.utils._validation.check_device", asked.append)
     distiller = small(device="auto").fit(torch.from_numpy(rows))
     distiller.transform(torch.from_numpy(rows))
     distiller.score(torch.from_numpy(rows))

@@ -13,8 +13,8 @@ import pytest
 from builders import small
 from sklearn.exceptions import ConvergenceWarning
 
-from skperco import trials
 from skperco.datasets import load_wordnet_glosses
+from skperco.training import _early_stopping
 
 STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 KINDS = pytest.mark.parametrize("kind", ["compression", "transfer"])
@@ -144,9 +144,9 @@ def test_a_trial_is_judged_as_far_as_it_came(rows, kind):
 def test_a_finished_trial_is_better_than_half_a_fit(rows, monkeypatch):
     distiller = small(rank_power=1.0)
     students = []
-    original = trials._try
+    original = _early_stopping._try
     monkeypatch.setattr(
-        trials, "_try", lambda *given: students.append(original(*given)) or students[-1]
+        _early_stopping, "_try", lambda *given: students.append(original(*given)) or students[-1]
     )
     # A trial has ten rounds: the eleventh is of the last fit.
     interrupted(distiller, 11, rows)
@@ -165,17 +165,20 @@ def test_an_interrupted_fit_can_be_taken_up_again(rows):
     assert distiller.loss_curve_[0] < before
 
 
-@pytest.mark.parametrize("room", ["starts.leading_directions", "teacher.Teacher.nearest"])
-def test_an_interruption_at_any_time_leaves_a_student_or_goes_on(rows, room, monkeypatch):
+@pytest.mark.parametrize(
+    "function",
+    ["closed_form._initialization.leading_directions", "training._teacher.Teacher.nearest"],
+)
+def test_an_interruption_at_any_time_leaves_a_student_or_goes_on(rows, function, monkeypatch):
     calls = []
 
     def interrupt(*_, **__):
-        calls.append(room)
+        calls.append(function)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"skperco.{room}", interrupt)
+    monkeypatch.setattr(f"skperco.{function}", interrupt)
     distiller = small()
-    if room.startswith("starts"):
+    if function.startswith("closed_form"):
         with pytest.raises(KeyboardInterrupt):
             distiller.fit(rows)
         assert not hasattr(distiller, "student_")

@@ -10,7 +10,25 @@ import pytest
 import skperco
 import skperco.datasets
 
-ROOMS = {path.stem: path for path in Path(skperco.__file__).parent.glob("*.py")}
+FOLDER = Path(skperco.__file__).parent
+MODULES = {
+    ".".join(("skperco", *path.relative_to(FOLDER).with_suffix("").parts)): path
+    for path in FOLDER.rglob("*.py")
+}
+# Each imports only from those before it.
+ORDER = [
+    "utils",
+    "dissimilarity",
+    "ranking",
+    "losses",
+    "metrics",
+    "closed_form",
+    "students",
+    "training",
+    "io",
+    "distiller",
+    "sentence",
+]
 PUBLIC = [
     getattr(module, name) for module in (skperco, skperco.datasets) for name in module.__all__
 ]
@@ -24,28 +42,32 @@ def python(code):
     return done.stdout
 
 
-def rooms_behind(room):
-    """Rooms of the package that one of them imports from."""
+def imported_by(module):
+    """Modules of the package that one of them imports from."""
     imported = set()
-    for node in ast.walk(ast.parse(ROOMS[room].read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{room} imports relatively"
+            assert node.level == 0, f"{module} imports relatively"
             imported.add(node.module)
         elif isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
-    inside = {name for name in imported if name.split(".")[0] == "skperco"}
-    return {name.partition(".")[2] or "__init__" for name in inside}
+    return {name for name in imported if name.split(".")[0] == "skperco"}
 
 
-def all_rooms_behind(room):
+def all_imported_by(module):
     """The same, and what these import in their turn."""
-    behind, left = set(), rooms_behind(room)
+    found, left = set(), imported_by(module)
     while left:
         name = left.pop()
-        if name not in behind:
-            behind.add(name)
-            left |= rooms_behind(name) if name in ROOMS else set()
-    return behind
+        if name not in found:
+            found.add(name)
+            left |= imported_by(name) if name in MODULES else set()
+    return found
+
+
+def package_of(module):
+    """The package, or the module, of `skperco` that a module belongs to."""
+    return module.split(".")[1] if "." in module else "__init__"
 
 
 def test_importing_warns_of_nothing_and_draws_in_only_what_it_declares():
@@ -89,25 +111,19 @@ def test_types_are_declared():
     assert (files("skperco") / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("room", ["dissimilarity", "ranking"])
-def test_the_lowest_modules_import_only_settings_and_checks_of_tensors(room):
-    assert rooms_behind(room) <= {"_global_settings", "_tensors"}
+@pytest.mark.parametrize("module", MODULES)
+def test_packages_import_only_from_those_before_them(module):
+    package = package_of(module)
+    if package in ORDER:
+        allowed = ORDER[: ORDER.index(package) + 1]
+        assert {package_of(name) for name in imported_by(module)} <= set(allowed)
 
 
-@pytest.mark.parametrize("room", ["losses", "metrics", "starts", "students", "teacher", "judging"])
-def test_no_room_looks_up_to_the_training_or_the_distiller(room):
-    assert not all_rooms_behind(room) & {"training", "distiller", "__init__"}
+def test_every_package_has_a_place_in_the_order():
+    packages = {package_of(module) for module in MODULES}
+    assert packages == {*ORDER, "datasets", "__init__"}
 
 
-def test_the_training_does_not_know_the_distiller():
-    assert "distiller" not in all_rooms_behind("training")
-
-
-def test_only_the_front_door_knows_the_distiller():
-    knowing = {room for room in ROOMS if "distiller" in rooms_behind(room)}
-    assert knowing == {"__init__", "sentence"}
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_imports_point_one_way(room):
-    assert room not in all_rooms_behind(room)
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_itself_by_way_of_others(module):
+    assert module not in all_imported_by(module)

@@ -280,9 +280,9 @@ def test_every_fold_has_the_rows_labels_teachers_and_weights_of_the_same_samples
 ):
     distiller, given = recording
     asks = distiller.set_fit_request(teacher_embeddings=True, sample_weight=True)
-    labelled = LogisticRegression().set_fit_request(sample_weight=True)
-    labelled.set_score_request(sample_weight=True)
-    pipeline = make_pipeline(CARRIERS[carrier](asks), labelled)
+    labeled = LogisticRegression().set_fit_request(sample_weight=True)
+    labeled.set_score_request(sample_weight=True)
+    pipeline = make_pipeline(CARRIERS[carrier](asks), labeled)
     metadata = {"teacher_embeddings": teacher, "sample_weight": weights}
     splits = KFold(3, shuffle=True, random_state=0)
     folds = [train for train, _ in splits.split(rows)]

@@ -2,7 +2,7 @@
 
 import everywhere
 import pytest
-from comparison.judging import COHERENCE, RECALL
+from rivals.judging import COHERENCE, RECALL
 
 
 def test_the_margins_are_over_the_best_of_each_figure(monkeypatch, capsys):

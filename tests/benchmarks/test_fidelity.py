@@ -4,10 +4,10 @@ import fidelity
 import numpy as np
 import pytest
 import torch
-from comparison import cases, losses, methods, report
-from comparison.training import ClosedForm
 from numpy.linalg import norm
 from numpy.testing import assert_allclose
+from rivals import cases, losses, methods, report
+from rivals.training import ClosedForm
 
 
 def cosine(a, b):

@@ -122,11 +122,11 @@ def test_files_are_half_precision_and_small():
     assert sum(len(file.read_bytes()) for file in data.iterdir()) < 5e6
 
 
-def test_licence_and_origin_ship_with_the_data(glosses):
-    licence = files("skperco.datasets") / "data" / "WORDNET_LICENSE.txt"
-    text = " ".join(licence.read_text(encoding="utf-8").split())
+def test_license_and_origin_ship_with_the_data(glosses):
+    license = files("skperco.datasets") / "data" / "WORDNET_LICENSE.txt"
+    text = " ".join(license.read_text(encoding="utf-8").split())
     assert "WordNet 3.0 Copyright 2006 by Princeton University. All rights reserved." in text
     assert text.startswith("This software and database is being provided to you")
     assert text.endswith("LICENSEE agrees to preserve same.")
-    for origin in ("WordNet 3.0", "all-MiniLM-L6-v2", "Apache License 2.0", licence.name):
+    for origin in ("WordNet 3.0", "all-MiniLM-L6-v2", "Apache License 2.0", license.name):
         assert origin in glosses.DESCR

@@ -9,7 +9,7 @@ import torch
 from builders import small
 
 from skperco import perception_coherence_score
-from skperco.dissimilarity import METRICS
+from skperco.dissimilarity._dense import METRICS
 
 NAMED = sorted(METRICS.keys() - {"precomputed"})
 

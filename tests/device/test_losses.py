@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skperco import PerceptionCoherenceLoss
-from skperco.dissimilarity import METRICS
+from skperco.dissimilarity._dense import METRICS
 
 NAMED = sorted(METRICS.keys() - {"precomputed"})
 OPTIONS = {

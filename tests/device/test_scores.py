@@ -22,7 +22,7 @@ from skperco import (
     perception_coherence_test,
     soft_percentile_rank,
 )
-from skperco.dissimilarity import METRICS
+from skperco.dissimilarity._dense import METRICS
 
 NAMED = sorted(METRICS.keys() - {"precomputed"})
 SCORES = {

@@ -20,7 +20,7 @@ from skperco import (
     show_versions,
     soft_percentile_rank,
 )
-from skperco.dissimilarity import METRICS
+from skperco.dissimilarity._dense import METRICS
 
 SCORES = [
     perception_coherence_score,

@@ -1,0 +1,1 @@
+"""Initializations in closed form: truncated SVD, ridge regression and multidimensional scaling."""

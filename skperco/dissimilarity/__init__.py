@@ -1,0 +1,1 @@
+"""Dissimilarities between rows, dense or sparse."""

@@ -1,0 +1,1 @@
+"""Fitted distillers in files, as PyTorch modules and in ONNX."""

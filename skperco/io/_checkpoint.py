@@ -1,0 +1,50 @@
+"""A callback that saves a distiller while it is fitted."""
+
+import time
+
+
+class Checkpoint:
+    """Callback that saves a distiller while it is fitted, so that a fit that dies is not lost.
+
+    After a fit was stopped by any cause, load the file with ``warm_start=True`` and fit again.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, which holds the last student saved, whole, at any moment.
+    every : float, default=30.0
+        Seconds from one to the next, at least; a fit asks ten times for each student.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skperco import Checkpoint, CoherenceDistiller
+    >>> from skperco.datasets import load_wordnet_glosses
+    >>> embeddings = load_wordnet_glosses(return_X_y=True)[0][:500]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "checkpoint.safetensors"
+    ...     distiller = CoherenceDistiller(8, max_iter=20, random_state=0)
+    ...     _ = distiller.set_callbacks(Checkpoint(path, every=0)).fit(embeddings)
+    ...     later = CoherenceDistiller.load(path, warm_start=True).fit(embeddings)
+    """
+
+    def __init__(self, path, every=30.0):
+        self.path = path
+        self.every = every
+
+    def setup(self, estimator, context):
+        """The fit begins."""
+        self._saved = time.monotonic()
+
+    def teardown(self, estimator, context):
+        """The fit has ended."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """A student or some of its steps begin."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        """Save the student as it is, if it is time."""
+        if fitted_estimator is not None and time.monotonic() - self._saved >= self.every:
+            fitted_estimator.save(self.path)
+            self._saved = time.monotonic()

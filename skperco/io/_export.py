@@ -1,0 +1,136 @@
+"""Fitted distillers for other runtimes: a plain PyTorch module, and ONNX."""
+
+import copy
+import io
+import threading
+import warnings
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from skperco.dissimilarity._dense import unit_rows
+from skperco.io._safetensors import replace_file
+from skperco.utils._arrays import as_array
+from skperco.utils._chunking import as_tensor, input_dtype
+from skperco.utils._global_settings import default_settings
+from skperco.utils._optional_imports import import_extra
+
+_EXAMPLE_ROWS = 2
+# PyTorch's exporter uses global state, so only one thread may export at a time.
+_EXPORTING = threading.Lock()
+
+
+class Embedder(torch.nn.Module):
+    """What :meth:`CoherenceDistiller.transform` does, as a module: rows to embeddings.
+
+    Parameters
+    ----------
+    student : torch.nn.Module
+        Copied.
+    unit_norm : bool
+        Whether to scale the images to unit norm.
+    """
+
+    def __init__(self, student, *, unit_norm):
+        super().__init__()
+        self.student = copy.deepcopy(student)
+        self.unit_norm = unit_norm
+
+    def forward(self, rows):
+        """Embeddings of rows, of shape (n_rows, n_components), in the dtype of the weights.
+
+        Rows of floating-point numbers are cast to that dtype, and autocast does not apply.
+        """
+        with torch.autocast(rows.device.type, enabled=False):
+            images = self.student(rows.to(self._dtype) if rows.is_floating_point() else rows)
+            return unit_rows(images) if self.unit_norm else images
+
+    @property
+    def _dtype(self):
+        return next(one.dtype for one in self.student.parameters() if one.is_floating_point())
+
+
+class ExportMixin:
+    """Adds `to_torch` and `to_onnx` to a distiller."""
+
+    def to_torch(self):
+        """A plain PyTorch module that does what :meth:`transform` does.
+
+        Returns
+        -------
+        module : torch.nn.Module
+            From a batch of rows, float32 of shape (n_rows, n_features), to embeddings of shape
+            (n_rows, `n_components_`). On the CPU, in evaluation mode, with its own copy of the
+            weights, through which gradients flow. Rows are not checked.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from skperco import CoherenceDistiller
+        >>> from skperco.datasets import load_wordnet_glosses
+        >>> embeddings = load_wordnet_glosses(return_X_y=True)[0][:500]
+        >>> distiller = CoherenceDistiller(8, max_iter=20, random_state=0).fit(embeddings)
+        >>> module = distiller.to_torch()
+        >>> module(torch.from_numpy(embeddings[:3])).shape
+        torch.Size([3, 8])
+        """
+        check_is_fitted(self, "student_")
+        return Embedder(self.student_, unit_norm=self.metric_ == "cosine").eval()
+
+    @default_settings()
+    def to_onnx(self, path, *, example=None):
+        """Write the student as an ONNX model, which runs where there is no Python and no torch.
+
+        Its input ``rows`` are as many rows as one likes, float32 and dense; its output
+        ``embeddings`` is what :meth:`transform` makes of them.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Replaced as a whole, or not at all.
+        example : array-like of shape (n_samples, ...), default=None
+            Some rows as the student takes them, for a module of your own that takes other than
+            float32 rows of `n_features_in_` numbers.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to export.
+        ValueError
+            If PyTorch cannot export a module of your own.
+        ImportError
+            If onnx or onnxscript is not installed.
+        """
+        module = self.to_torch()
+        for package in ("onnx", "onnxscript"):
+            import_extra(package, "onnx", "to write ONNX models")
+        if example is None:
+            example = np.zeros((_EXAMPLE_ROWS, self.n_features_in_), dtype=np.float32)
+        rows = as_array(example, "example")
+        rows = as_tensor(rows, device=torch.device("cpu"), dtype=input_dtype(rows))
+        replace_file(path, _onnx_model(module, rows))
+
+
+def _onnx_model(module, rows):
+    """The bytes of a module's ONNX model, whose first dimension is free."""
+    try:
+        # What torch's exporter says on its way is about torch.
+        with _EXPORTING, torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                (rows,),
+                input_names=["rows"],
+                output_names=["embeddings"],
+                dynamic_shapes=({0: torch.export.Dim("n_rows")},),
+                dynamo=True,
+                verbose=False,
+            )
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"student ({type(module.student).__name__}) cannot be exported to ONNX: {error}"
+        ) from error
+    model = io.BytesIO()
+    program.save(model)
+    return model.getvalue()

@@ -1,0 +1,347 @@
+"""A fitted distiller as a document and tensors, and back, without running what they hold."""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils import check_random_state
+
+from skperco.dissimilarity._dense import check_metric
+from skperco.students._builtin import kind_of, student_of_state
+from skperco.students._custom import new_module
+from skperco.training._reservoir import Stream
+from skperco.training._samples import Samples
+from skperco.utils._show_versions import versions
+from skperco.utils._validation import device_here
+
+_OUTPUT = "_sklearn_output_config"
+_STUDENT, _STREAM, _START = "student", "stream", "stream.start"
+_SEED_OF_MODULES = 0
+# Attributes by their types; of the lists some may be None. What a fit was not yet to know when it
+# was saved on its way is missing.
+_NUMBERS = {
+    "n_components_": int,
+    "n_features_in_": int,
+    "n_samples_seen_": int,
+    "n_iter_": int,
+    "fraction_": float,
+}
+_METRICS = ("metric", "teacher_metric")
+_SERIES = ("loss_curve_", "validation_scores_", "validation_fractions_")
+
+
+class _Unwritable(Exception):
+    """A value that a document cannot hold."""
+
+
+def pack(distiller):
+    """All of a fitted distiller but functions and modules.
+
+    Parameters
+    ----------
+    distiller : CoherenceDistiller
+
+    Returns
+    -------
+    document : dict
+        Of what JSON can hold.
+    tensors : dict of str to torch.Tensor
+    """
+    parameters, missing = {}, []
+    for name, value in distiller.get_params(deep=False).items():
+        try:
+            parameters[name] = _encoded(value)
+        except _Unwritable:
+            missing.append(name)
+    for name in _code_of_the_fit(distiller):
+        if name not in missing:
+            del parameters[name]
+            missing.append(name)
+    document = {
+        "class": type(distiller).__name__,
+        "versions": versions(),
+        "parameters": parameters,
+        "missing": missing,
+        "student": _kind(distiller),
+        "attributes": _attributes(distiller),
+        "stream": None,
+    }
+    tensors = _state(distiller.student_, _STUDENT)
+    stream = getattr(distiller, "_stream", None)
+    if stream is not None:
+        document["stream"], parts = _packed_stream(stream, distiller.random_state)
+        tensors |= parts
+    return document, tensors
+
+
+def unpack(cls, document, tensors, given):
+    """The distiller that a document and tensors describe.
+
+    Parameters
+    ----------
+    cls : type
+        CoherenceDistiller, or what derives from it.
+    document : dict
+    tensors : dict of str to torch.Tensor
+    given : dict
+        Parameters in place of those of the document, and those that it does not hold.
+
+    Returns
+    -------
+    distiller : CoherenceDistiller
+
+    Raises
+    ------
+    ValueError
+        If the document does not describe one, or a parameter is missing or not wanted.
+    """
+    if document.get("class") != cls.__name__:
+        raise ValueError(f"it holds a {document.get('class')!r}, not a {cls.__name__}.")
+    _check_given(cls, document["missing"], given)
+    parameters = {name: _decoded(value) for name, value in document["parameters"].items()}
+    distiller = cls(**{**parameters, **given})
+    distiller._validate_params()
+    distiller.device = device_here(distiller.device)
+    # Older files do not hold the metrics of the fit, which were those of the parameters.
+    saved = {**given, **parameters}
+    metrics = _metrics_of(saved["metric"], saved["teacher_metric"])
+    attributes = {f"{name}_": value for name, value in metrics.items()}
+    for name, value in (attributes | _checked_attributes(document["attributes"])).items():
+        setattr(distiller, name, value)
+    kind = document.get("student", saved["student"])
+    distiller.student_ = _student(distiller, kind, _part(tensors, _STUDENT))
+    distiller._stream = None
+    if document["stream"] is not None:
+        distiller._stream = _unpacked_stream(distiller, kind, document["stream"], tensors)
+    return distiller
+
+
+def _code_of_the_fit(distiller):
+    """Names of parameters that were code in the fit, and have been set to another value since."""
+    if _kind(distiller) == "module" and isinstance(distiller.student, str):
+        yield "student"
+    for name, value in _metrics_of(distiller.metric, distiller.teacher_metric).items():
+        fitted = getattr(distiller, f"{name}_")
+        if callable(fitted) and fitted is not value:
+            yield name
+
+
+def _kind(distiller):
+    return kind_of(distiller.student_, distiller.n_components_)["student"]
+
+
+def _metrics_of(metric, teacher_metric):
+    """The metrics of a fit with these parameters, by the names of the parameters."""
+    teacher_metric = metric if teacher_metric is None else teacher_metric
+    return dict(zip(_METRICS, (metric, teacher_metric), strict=True))
+
+
+def _check_given(cls, missing, given):
+    known = cls._get_param_names()
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{name!r} is no parameter of {cls.__name__}.")
+        if name == "student" and name not in missing:
+            raise ValueError("student is given, and the file has one.")
+    absent = [name for name in missing if name not in given]
+    if absent:
+        raise ValueError(
+            f"{' and '.join(absent)} could not be saved: give what was fitted, "
+            f"load(path, {', '.join(f'{name}=...' for name in absent)})."
+        )
+
+
+def _encoded(value):
+    """A parameter as JSON can hold it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return {type(value).__name__: [_encoded(entry) for entry in value]}
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return {"list": [_encoded(entry) for entry in value]}
+    if isinstance(value, np.random.RandomState):
+        return {"RandomState": _encoded_random_state(value)}
+    raise _Unwritable
+
+
+def _decoded(value):
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "RandomState":
+        return _decoded_random_state(content)
+    return {"tuple": tuple, "list": list}[kind](map(_decoded, content))
+
+
+def _encoded_random_state(random_state):
+    kind, keys, *rest = random_state.get_state()
+    if kind != "MT19937":
+        raise _Unwritable
+    return [kind, keys.tolist(), *rest]
+
+
+def _decoded_random_state(content):
+    random_state = np.random.RandomState()
+    random_state.set_state(content)
+    return random_state
+
+
+def _attributes(distiller):
+    attributes = {}
+    for name, value in vars(distiller).items():
+        if name in _NUMBERS:
+            attributes[name] = _NUMBERS[name](value)
+        elif name.removesuffix("_") in _METRICS and name.endswith("_"):
+            if isinstance(value, str):
+                attributes[name] = value
+        elif name in _SERIES:
+            attributes[name] = None if value is None else list(map(float, value))
+        elif name == "feature_names_in_":
+            attributes[name] = list(value)
+        elif name == _OUTPUT:
+            attributes[name] = value["transform"]
+    return attributes
+
+
+def _checked_attributes(attributes):
+    """Attributes of the types that a fit gives them."""
+    checked = {}
+    for name, value in attributes.items():
+        if name in _NUMBERS:
+            checked[name] = _checked(value, _NUMBERS[name])
+        elif name in {f"{metric}_" for metric in _METRICS}:
+            check_metric(_checked(value, str), name)
+            checked[name] = value
+        elif name in _SERIES:
+            checked[name] = None if value is None else [_checked(one, float) for one in value]
+        elif name == "feature_names_in_":
+            names = [_checked(one, str) for one in value]
+            if len(names) != attributes["n_features_in_"]:
+                raise ValueError("it has not as many names as features.")
+            checked[name] = np.array(names, dtype=object)
+        elif name == _OUTPUT:
+            checked[name] = {"transform": _checked(value, str)}
+        else:
+            raise ValueError(f"it has an attribute that no distiller has, {name!r}.")
+    return checked
+
+
+def _checked(value, kind):
+    if type(value) is not kind:
+        raise ValueError(f"it has {value!r} in place of {kind.__name__}.")
+    return value
+
+
+def _state(module, prefix):
+    """A module's state, by names that begin with a prefix."""
+    state = module.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(
+                f"student ({type(module).__name__}) has a state that is no tensor, {name}, which "
+                "files do not hold: use joblib.dump."
+            )
+    return {f"{prefix}/{name}": value.clone() for name, value in state.items()}
+
+
+def _part(tensors, prefix):
+    """Tensors whose names begin with a prefix, by the rest of their names."""
+    prefix += "/"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _student(distiller, kind, state):
+    n_features, n_components = distiller.n_features_in_, distiller.n_components_
+    if kind not in ("linear", "mlp"):
+        seed, device = _SEED_OF_MODULES, torch.device("cpu")
+        student = new_module(distiller.student, n_features, n_components, seed, device)
+        try:
+            student.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(f"student is not the module that was fitted: {error}") from error
+        return student
+    student = student_of_state(state)
+    shape = tuple(student.linear_map().weight.shape)
+    if shape != (n_components, n_features) or hasattr(student, "hidden") != (kind == "mlp"):
+        raise ValueError(f"its student, of shape {shape}, is not what it says.")
+    if not all(value.dtype == torch.float32 and value.isfinite().all() for value in state.values()):
+        raise ValueError("its student has numbers that are not finite, or of another type.")
+    return student
+
+
+def _packed_stream(stream, random_state):
+    """A stream but for its start as a document and tensors."""
+    document = {
+        "max_samples": int(stream.max_samples),
+        "n_seen": int(stream.n_seen),
+        "n_learned": int(stream.n_learned),
+        # Of others it is the distiller's own.
+        "random_state": _encoded(stream.random_state) if _is_seed(random_state) else None,
+        "shapes": {},
+    }
+    tensors = {}
+    samples = stream.samples._asdict() | {"keys": stream.keys}
+    for name in ("keys", "weight", "X", "teacher"):
+        rows = samples[name]
+        if rows is None:
+            continue
+        parts = {"": rows}
+        if sp.issparse(rows):
+            parts = {f".{part}": getattr(rows, part) for part in ("data", "indices", "indptr")}
+        document["shapes"][name] = [sp.issparse(rows), *map(int, rows.shape)]
+        tensors |= {
+            f"{_STREAM}/{name}{part}": torch.from_numpy(np.ascontiguousarray(array))
+            for part, array in parts.items()
+        }
+    document["has_start"] = stream.start is not None
+    if stream.start is not None:
+        tensors |= _state(stream.start, _START)
+    return document, tensors
+
+
+def _unpacked_stream(distiller, kind, document, tensors):
+    arrays = {name: tensor.numpy() for name, tensor in _part(tensors, _STREAM).items()}
+    rows = {
+        name: _unpacked_rows(arrays, name, *shape) for name, shape in document["shapes"].items()
+    }
+    lengths = {len(rows["keys"]), *(array.shape[0] for array in rows.values())}
+    if len(lengths) > 1 or rows["X"].shape[1] != distiller.n_features_in_:
+        raise ValueError("the rows of its stream do not match.")
+    samples = Samples(rows["X"], rows["weight"], rows.get("teacher"), distiller.teacher_metric_)
+    random_state = distiller.random_state
+    if document["random_state"] is not None:
+        random_state = _decoded(document["random_state"])
+    start = None
+    if document["has_start"]:
+        start = _student(distiller, kind, _part(tensors, _START))
+    return Stream(
+        samples,
+        rows["keys"],
+        _checked(document["max_samples"], int),
+        check_random_state(random_state),
+        _checked(document["n_seen"], int),
+        _checked(document["n_learned"], int),
+        start,
+    )
+
+
+def _unpacked_rows(arrays, name, is_sparse, *shape):
+    if is_sparse:
+        parts = tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+        matrix = sp.csr_array(parts, shape=shape)
+        matrix.check_format()
+        return matrix
+    if arrays[name].shape != tuple(shape):
+        raise ValueError(f"its {name} is not of shape {shape}.")
+    return arrays[name]
+
+
+def _is_seed(random_state):
+    return random_state is not None and not isinstance(random_state, np.random.RandomState)

@@ -1,0 +1,1 @@
+"""Scores, their confidence intervals, and displays."""

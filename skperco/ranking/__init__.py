@@ -1,0 +1,1 @@
+"""Percentile ranks, exact and soft, and the sorts that they need."""

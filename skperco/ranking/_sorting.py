@@ -1,0 +1,149 @@
+"""Sorts of rows, and the runs of ties in sorted rows."""
+
+import math
+
+import numpy as np
+import torch
+
+_INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
+
+
+def tie_bounds(ordered, *, rtol=0.0):
+    """Where the run of ties around each entry of sorted rows starts, and where it stops.
+
+    Parameters
+    ----------
+    ordered : torch.Tensor of shape (n_rows, n)
+        Rows in ascending order, non-negative if `rtol` is positive.
+    rtol : float, default=0.0
+        Neighbouring values tie when they differ by at most this share of the row's largest.
+
+    Returns
+    -------
+    start, stop : torch.Tensor of shape (n_rows, n), int64
+        The run around entry j is ``ordered[start[j]:stop[j]]``.
+    """
+    starts = run_starts(ordered, rtol=rtol)
+    if ordered.device.type == "cpu":
+        return _bounds_by_exception(starts)
+    begins = torch.nn.functional.pad(starts, (1, 0), value=True)
+    positions = torch.arange(ordered.shape[1], device=ordered.device)
+    start = torch.where(begins, positions, 0).cummax(1).values
+    lengths = torch.zeros_like(start).scatter_add_(1, start, torch.ones_like(start))
+    return start, start + lengths.gather(1, start)
+
+
+def _bounds_by_exception(starts):
+    """The bounds of all runs of ties, at a cost that grows with how many entries tie."""
+    n_rows, n = len(starts), starts.shape[1] + 1
+    start = _positions(n).repeat(n_rows, 1)
+    stop = start + 1
+    followers = np.flatnonzero(~starts.numpy())
+    if len(followers):
+        followers += followers // (n - 1) + 1
+        is_first = np.diff(followers, prepend=-1) > 1
+        heads = followers[is_first] - 1
+        lengths = np.diff(np.flatnonzero(is_first), append=len(followers))
+        start_at, stop_at = start.numpy().reshape(-1), stop.numpy().reshape(-1)
+        stop_at[heads] += lengths
+        start_at[followers] = np.repeat(start_at[heads], lengths)
+        stop_at[followers] = np.repeat(stop_at[heads], lengths)
+    return start, stop
+
+
+def run_starts(ordered, *, rtol=0.0):
+    """Whether each entry of sorted rows, but for the first, is above the one before it.
+
+    Parameters
+    ----------
+    ordered, rtol
+        As for :func:`tie_bounds`.
+
+    Returns
+    -------
+    starts : torch.Tensor of shape (n_rows, n - 1), bool
+    """
+    if rtol == 0:
+        return ordered[:, 1:] > ordered[:, :-1]
+    return ordered[:, 1:] - ordered[:, :-1] > rtol * ordered[:, -1:]
+
+
+def sort_rows(values):
+    """Sort the last axis: (ordered values, their order), equal values in any order, NaN last."""
+    if values.device.type != "cpu":
+        return values.sort(dim=-1)
+    return _SORTS.get(values.dtype, _sort_others)(values)
+
+
+# NumPy's vectorised sorts are several times as fast as torch's on the CPU; and to sort integers
+# that say where they come from is faster than to find an order.
+def _sort_others(values):
+    order = torch.from_numpy(np.argsort(values.numpy(), axis=-1))
+    return values.gather(-1, order), order
+
+
+def _sort_singles(values):
+    least = _least(values)
+    keys = _as_integers(values, least).long().bitwise_left_shift_(32)
+    keys.bitwise_or_(_positions(values.shape[-1]))
+    keys.numpy().sort(axis=-1)
+    order = keys.bitwise_and_(2**32 - 1)
+    ordered = values.gather(-1, order)
+    # The integers of NaN with a minus sign come first.
+    wrong = ordered[..., 0].isnan() if math.isnan(least) else None
+    return _sorted_again(values, ordered, order, wrong)
+
+
+def _sort_doubles(values):
+    """By integers whose last bits are lost; rows that differ in these only are sorted again."""
+    bits = values.shape[-1].bit_length()
+    keys = _as_integers(values, _least(values)) & -(2**bits)
+    keys.bitwise_or_(_positions(values.shape[-1]))
+    keys.numpy().sort(axis=-1)
+    order = keys.bitwise_and_(2**bits - 1)
+    ordered = values.gather(-1, order)
+    ascending = torch.from_numpy((ordered.numpy()[..., 1:] >= ordered.numpy()[..., :-1]).all(-1))
+    return _sorted_again(values, ordered, order, ~ascending)
+
+
+def _sorted_again(values, ordered, order, wrong):
+    """Replace the rows that are marked as wrong, if there are any."""
+    if wrong is not None and wrong.any():
+        ordered[wrong], order[wrong] = _sort_others(values[wrong])
+    return ordered, order
+
+
+_SORTS = {torch.float32: _sort_singles, torch.float64: _sort_doubles}
+
+
+def _least(values):
+    """The smallest entry, NaN if one is; 0 if there is no entry."""
+    return values.min().item() if values.numel() else 0.0
+
+
+def _as_integers(values, least):
+    """The integers that floating numbers are made of, in the order of the numbers."""
+    dtype = _INTEGERS[values.dtype]
+    integers = values.contiguous().view(dtype)
+    if least >= 0:
+        return integers
+    # Of negative numbers they are in the opposite order.
+    sign = integers >> (torch.iinfo(dtype).bits - 1)
+    return sign.bitwise_and_(torch.iinfo(dtype).max).bitwise_xor_(integers)
+
+
+def _positions(n):
+    """0, 1, ..., n - 1 on the CPU, whatever the default device is."""
+    return torch.arange(n, device="cpu")
+
+
+def sort_values(values):
+    """Sort the last axis."""
+    if values.device.type != "cpu":
+        return values.sort(dim=-1).values
+    return torch.from_numpy(np.sort(values.numpy(), axis=-1))
+
+
+def arrange(weights, order):
+    """Weights of the references in the order of each row; None stays None."""
+    return None if weights is None else weights.expand(order.shape).gather(1, order)

@@ -1,0 +1,1 @@
+"""Students: linear maps, multi-layer perceptrons and users' own modules."""

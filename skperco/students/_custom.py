@@ -1,0 +1,213 @@
+"""Students that are PyTorch modules of the user's own: made, checked, and started."""
+
+import copy
+import threading
+from contextlib import contextmanager
+
+import torch
+
+from skperco.dissimilarity._dense import unit_rows
+from skperco.utils._chunking import as_tensor, input_dtype
+
+# A module has no closed form: it starts as a regression, by so many steps of Adam for each step
+# of the refinement.
+_STEPS_PER_STEP = 4
+_BATCH_SIZE = 256
+_LEARNING_RATE = 3e-3
+_CHECKED_ROWS = 32
+_RANDOMNESS = threading.RLock()
+_EVALUATION_SEED = 0
+_ADVICE = (
+    "use a module that is not scripted, and torch.nn.utils.parametrizations.weight_norm in place "
+    "of torch.nn.utils.weight_norm."
+)
+
+
+@contextmanager
+def own_randomness(seed, device):
+    """Seed PyTorch's global generators, from which modules draw, and restore them afterwards.
+
+    Only those of the CPU and of `device` are seeded: torch.manual_seed would seed those of all
+    devices, also of devices whose states are not restored. All threads share these generators, so
+    only one thread at a time may do so.
+    """
+    devices = [] if device.type == "cpu" else [device]
+    with _RANDOMNESS, torch.random.fork_rng(devices=devices, device_type=device.type):
+        torch.default_generator.manual_seed(seed)
+        for other in devices:
+            state = torch.Generator(device=other).manual_seed(seed).get_state()
+            torch.get_device_module(other).set_rng_state(state, other)
+        yield
+
+
+def evaluation_randomness(device):
+    """As :func:`own_randomness`, for modules in evaluation mode: the same numbers every time."""
+    return own_randomness(_EVALUATION_SEED, device)
+
+
+def new_module(student, n_features, n_components, seed, device):
+    """A module of the user's own, that nobody else holds.
+
+    Parameters
+    ----------
+    student : torch.nn.Module or callable
+        To copy, or to call with (n_features, n_components).
+    n_features, n_components : int
+    seed : int
+    device : torch.device
+        From whose generator, beside that of the CPU, a callable may draw.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        On the CPU, in single precision.
+    """
+    with own_randomness(seed, device):
+        given = isinstance(student, torch.nn.Module)
+        module = _copied(student) if given else student(n_features, n_components)
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            "student must return a torch.nn.Module when it is called with (n_features, "
+            f"n_components), got {module!r}."
+        )
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError(
+            f"student must have parameters to learn, and {type(module).__name__} has none that "
+            "requires a gradient."
+        )
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise ValueError(
+            f"student must hold its parameters in memory, and {type(module).__name__} has some on "
+            "the 'meta' device: give it values first, with to_empty and an initialization."
+        )
+    return contiguous(module.float().cpu())
+
+
+def _copied(module):
+    """A deep copy, whose parameters are leaf tensors, as an optimizer needs them."""
+    name = f"student ({type(module).__name__})"
+    try:
+        copied = copy.deepcopy(module)
+    except Exception as error:
+        raise ValueError(f"{name} cannot be copied ({error}): {_ADVICE}") from error
+    if not all(parameter.is_leaf for parameter in copied.parameters()):
+        raise ValueError(f"{name} has copies of which no parameter can be optimized: {_ADVICE}")
+    return copied
+
+
+def contiguous(module):
+    """Store every parameter and buffer contiguously, as a file does.
+
+    The rounding of a matrix product depends on the strides of its factors, so a student must have
+    the same strides before it is saved and after it is loaded.
+    """
+    for tensor in [*module.parameters(), *module.buffers()]:
+        tensor.data = tensor.data.contiguous()
+    return module
+
+
+def check_module(module, X, n_components, device):
+    """Try a module on some rows.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    X : ndarray or CSR of shape (n_samples, ...)
+    n_components : int or None
+        The number of dimensions that it must have, if any.
+    device : torch.device
+        Where it will be.
+
+    Returns
+    -------
+    n_components : int
+        The number of dimensions that it has.
+
+    Raises
+    ------
+    ValueError
+        If it fails, or what it returns is not a finite matrix of so many columns.
+    """
+    name = f"student ({type(module).__name__})"
+    rows = as_tensor(X[:_CHECKED_ROWS], device=device, dtype=input_dtype(X))
+    batch = f"a batch of shape {tuple(rows.shape)} and type {rows.dtype} on {device}"
+    copied = _copied(module)
+    try:
+        with evaluation_randomness(device):
+            images = copied.to(device).eval()(rows)
+    except Exception as error:
+        raise ValueError(
+            f"{name} failed on {batch}, and is expected to return a tensor of shape "
+            f"({len(rows)}, n_components) for it: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(images, torch.Tensor) or images.shape[:-1] != rows.shape[:1]:
+        found = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
+        raise ValueError(
+            f"{name} must return a tensor of shape ({len(rows)}, n_components) for {batch}, got "
+            f"{found}."
+        )
+    if n_components is not None and images.shape[1] != n_components:
+        raise ValueError(
+            f"{name} must return n_components={n_components} dimensions, got {images.shape[1]}."
+        )
+    if not images.requires_grad:
+        raise ValueError(
+            f"{name} must return a tensor that depends on its parameters through operations with a "
+            "gradient, got one without: it was detached, or computed under torch.no_grad."
+        )
+    check_finite(images, name)
+    return images.shape[1]
+
+
+def check_finite(values, name="student"):
+    """Raise a ValueError if what a student returns, or what comes of it, is not finite."""
+    if not values.isfinite().all():
+        raise ValueError(
+            f"{name} must return finite numbers, got nan or infinity: scale X, or take a smaller "
+            "learning_rate_init."
+        )
+
+
+def regress(module, take, take_targets, sample_weight, *, angular, max_iter, generator):
+    """Start a module by gradient steps towards given images of the rows.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Changed in place.
+    take : callable
+        Numbers of rows, an int64 tensor, to the module's input of those rows.
+    take_targets : callable
+        Numbers of rows, on the CPU, to the images that they should have.
+    sample_weight : torch.Tensor of shape (n_rows,)
+        How often a row is drawn, in proportion.
+    angular : bool
+        Whether only the directions of images count.
+    max_iter : int
+        Steps of the refinement, each of which is worth a few of these.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    loss : torch.Tensor of shape ()
+        The last one.
+    """
+    normalize = unit_rows if angular else torch.nn.Identity()
+    n_steps = _STEPS_PER_STEP * max_iter
+    learned = [one for one in module.parameters() if one.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps))
+    module.train()
+    loss = torch.zeros(())
+    for _ in range(n_steps):
+        rows = torch.multinomial(sample_weight, _BATCH_SIZE, replacement=True, generator=generator)
+        targets = normalize(take_targets(rows))
+        optimizer.zero_grad()
+        images = normalize(module(take(rows.to(targets.device))))
+        loss = (images - targets).square().sum(1).mean()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    optimizer.zero_grad()
+    return loss.detach()

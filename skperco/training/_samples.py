@@ -1,0 +1,144 @@
+"""Samples: rows to learn from, and what the teacher makes of them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from skperco.closed_form._landmark_mds import teacher_coordinates
+from skperco.dissimilarity._dense import ANGULAR_METRICS
+from skperco.utils._chunking import MappedRows, is_mapped, take_rows
+from skperco.utils._validation import (
+    check_embeddings,
+    check_magnitude,
+    check_same_rows,
+    check_sample_weight,
+    check_sparse_metric,
+)
+
+
+class Samples(NamedTuple):
+    """Rows to learn from, their weights, and what the teacher makes of them.
+
+    A row of weight zero is none of them. It may stay where it is, for there may be many others.
+    """
+
+    X: np.ndarray
+    weight: np.ndarray
+    teacher: np.ndarray | None
+    teacher_metric: str | Callable
+    targets: np.ndarray | MappedRows | None = None
+
+    @property
+    def n_rows(self):
+        """Number of samples."""
+        return int(np.count_nonzero(self.weight))
+
+    @property
+    def rows(self):
+        """Numbers of the samples among the rows."""
+        return np.flatnonzero(self.weight)
+
+    @property
+    def representation(self):
+        """What the teacher sees: X itself if there is no other."""
+        return self.X if self.teacher is None else self.teacher
+
+    def with_targets(self, random_state, device):
+        """With the coordinates that a regression onto the teacher aims at, if there is one."""
+        if self.teacher is None:
+            return self
+        targets = teacher_coordinates(
+            self.teacher, self.teacher_metric, self.weight, random_state, device
+        )
+        return self._replace(targets=targets)
+
+    def take(self, rows):
+        """Some of the rows, by their numbers."""
+        return self._replace(
+            X=take_rows(self.X, rows),
+            weight=self.weight[rows],
+            teacher=self._teacher_of(rows),
+            targets=_taken(self.targets, rows),
+        )
+
+    def without(self, rows):
+        """The samples but for those of these numbers."""
+        weight = self.weight.copy()
+        weight[rows] = 0
+        return self._replace(weight=weight)
+
+    def _teacher_of(self, rows):
+        if self.teacher is None or self.teacher_metric != "precomputed":
+            return _taken(self.teacher, rows)
+        return self.teacher[np.ix_(rows, rows)]
+
+
+def _taken(array, rows):
+    if isinstance(array, MappedRows):
+        return array.take(rows)
+    return None if array is None else take_rows(array, rows)
+
+
+def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
+    """Samples, checked.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n_samples, n_features)
+        Checked already.
+    teacher : array-like of shape (n_samples, n_teacher_features) or None
+        None if X is its own teacher.
+    teacher_metric : str or callable
+    sample_weight : array-like of shape (n_samples,) or None
+    least : int
+        How many there must be.
+
+    Returns
+    -------
+    samples : Samples
+    """
+    if X.dtype.kind == "f":
+        check_magnitude(X, "X")
+    weight = check_sample_weight(sample_weight, X.shape[0])
+    if np.count_nonzero(weight) < least:
+        raise ValueError(
+            f"sample_weight must be positive for at least {least} rows, "
+            f"got {np.count_nonzero(weight)}."
+        )
+    if teacher is None:
+        _check_own_teacher(X, teacher_metric)
+    else:
+        teacher = _checked_teacher(teacher, teacher_metric, X)
+    samples = Samples(X, weight, teacher, teacher_metric)
+    if weight.all() or is_mapped(X) or is_mapped(teacher):
+        return samples
+    return samples.take(samples.rows)
+
+
+def _check_own_teacher(X, metric):
+    if metric == "precomputed":
+        raise ValueError(
+            "teacher_metric='precomputed' needs the teacher's table of dissimilarities: "
+            "give it as teacher_embeddings."
+        )
+    if X.ndim != 2:
+        raise ValueError(
+            f"X is no teacher if its rows are not vectors, got shape {X.shape}: give "
+            "teacher_embeddings."
+        )
+    if sp.issparse(X):
+        check_sparse_metric(metric, "X as its own teacher")
+
+
+def _checked_teacher(teacher, metric, X):
+    teacher = check_embeddings(teacher, "teacher_embeddings", metric=metric)
+    check_same_rows(X, teacher, "X", "teacher_embeddings")
+    check_magnitude(teacher, "teacher_embeddings")
+    if metric in ANGULAR_METRICS and teacher.shape[1] == 1:
+        raise ValueError(
+            f"teacher_embeddings has one column, and {metric!r} distances depend only on its sign: "
+            "pass labels as y, which is ignored, or set teacher_metric='euclidean'."
+        )
+    return teacher

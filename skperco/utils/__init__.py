@@ -1,0 +1,1 @@
+"""Checks, chunks of rows, optional packages and other helpers."""

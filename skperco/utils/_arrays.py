@@ -1,0 +1,98 @@
+"""Arrays from what people hold rows in: tensors, and columns of vectors."""
+
+import numpy as np
+import torch
+
+from skperco.utils._dask import is_lazy
+
+
+def as_array(data, name):
+    """Tensors and columns of vectors as arrays; all else as it is.
+
+    Raises
+    ------
+    TypeError
+        If a tensor is sparse, or a frame is not computed yet.
+    ValueError
+        If the vectors of a column differ in length, or one is missing.
+    """
+    check_collected(data, name)
+    if lists_arrays(data):
+        data = _pack_objects(data)
+    if isinstance(data, torch.Tensor):
+        return _array_of_tensor(data, name)
+    column = as_column(data)
+    return data if column is None else stacked_rows(column, name)
+
+
+def check_collected(data, name):
+    if type(data).__name__ == "LazyFrame":
+        raise TypeError(f"{name} is a LazyFrame, which has no rows yet: pass {name}.collect().")
+
+
+def _array_of_tensor(tensor, name):
+    if tensor.layout != torch.strided:
+        raise TypeError(
+            f"{name} must be a dense tensor, got layout {tensor.layout}: pass sparse rows as a "
+            "SciPy matrix."
+        )
+    tensor = tensor.detach().cpu()
+    # NumPy has no bfloat16.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def as_column(data):
+    """Return a column of vectors as an array, of objects or of their rows; None for other data.
+
+    It is a Series, an array of objects, or a frame with one column.
+    """
+    if is_lazy(data) or isinstance(data, torch.Tensor):
+        return None
+    shape = tuple(getattr(data, "shape", ()))
+    # A table of PyArrow's has columns that are no names.
+    if shape[1:] == (1,) and hasattr(data, "columns") and not hasattr(data, "column_names"):
+        data, shape = data[data.columns[0]], shape[:1]
+    if len(shape) != 1:
+        return None
+    values = np.asarray(data)
+    holds_vectors = values.ndim > 1 or (values.dtype == object and any(map(is_vector, values)))
+    return values if holds_vectors else None
+
+
+def _pack_objects(values):
+    """A one-dimensional array of objects, which NumPy does not look into."""
+    packed = np.empty(len(values), dtype=object)
+    for number, value in enumerate(values):
+        packed[number] = value
+    return packed
+
+
+def lists_arrays(data):
+    """Whether this is a list of arrays or tensors, whose dtype NumPy would not keep."""
+    if not isinstance(data, (list, tuple)):
+        return False
+    return any(isinstance(row, (np.ndarray, torch.Tensor)) for row in data)
+
+
+def is_vector(value):
+    return isinstance(value, (list, tuple, np.ndarray, torch.Tensor)) or hasattr(value, "to_numpy")
+
+
+def stacked_rows(column, name):
+    """The vectors of a column as rows."""
+    if column.dtype != object:
+        return column
+    for number, value in enumerate(column):
+        if not is_vector(value):
+            raise ValueError(
+                f"{name} must hold a vector in each row, got {value!r} in row {number}: drop or "
+                "fill missing rows."
+            )
+    rows = [np.asarray(as_array(value, name)) for value in column]
+    for number, row in enumerate(rows):
+        if row.shape != rows[0].shape:
+            raise ValueError(
+                f"{name} must hold vectors of one length, got shape {row.shape} in row {number} "
+                f"after {rows[0].shape}: cut or pad them, then pass np.stack of them."
+            )
+    return np.stack(rows)

@@ -1,0 +1,329 @@
+"""Checks of arguments that several rooms share, each naming the argument in its message."""
+
+import numbers
+import re
+from contextlib import contextmanager
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils import assert_all_finite, check_array
+
+from skperco.utils._arrays import (
+    as_array,
+    as_column,
+    check_collected,
+    is_vector,
+    lists_arrays,
+    stacked_rows,
+)
+from skperco.utils._chunking import blocks, is_mapped
+from skperco.utils._dask import LazyRows, is_lazy
+from skperco.utils._tensors import has_double
+
+_ROWS_PER_BLOCK = 2**13
+# Dissimilarities that sparse rows can be compared by.
+SPARSE_METRICS = ("cosine", "euclidean", "manhattan", "sqeuclidean")
+_SMALLEST_PEAK = 1e-15
+_LARGEST_PEAK = 1e15
+# Names of dtypes; those of columns in pyarrow's memory differ from NumPy's.
+_SINGLE = {"float16", "float32", "halffloat[pyarrow]", "float[pyarrow]"}
+_FLOATING = ("float", "halffloat", "double")
+
+
+def check_device(device):
+    """Return the torch device that `device` names; "auto" is a GPU if one can be used.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine, or it has no double precision.
+    """
+    if device == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None or not has_double(found) else found
+    try:
+        device = torch.device(device)
+        torch.zeros(1, device=device).item()
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be 'auto' or a device of this machine such as 'cpu', got {device!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    if not has_double(device):
+        raise ValueError(
+            f"device must have double precision, which {str(device)!r} has not: use device='cpu'."
+        )
+    return device
+
+
+def device_of(X, device):
+    """As :func:`check_device`, but "auto" is where X is, if it is a tensor on a usable device."""
+    if device == "auto" and isinstance(X, torch.Tensor):
+        return X.device if has_double(X.device) else torch.device("cpu")
+    return check_device(device)
+
+
+def device_here(device):
+    """Return the device as it was named, or "auto" if this machine has no such device."""
+    try:
+        check_device(device)
+    except ValueError:
+        return "auto"
+    return device
+
+
+def float_types(data):
+    """Types to take as they are; all others become the first of them.
+
+    Half precision becomes single. Frames do not always tell NumPy that all of their columns are
+    of no more.
+    """
+    return [np.float32] if set(_dtype_names(data)) <= _SINGLE else [np.float64, np.float32]
+
+
+def _dtype_names(data):
+    """Names of the dtypes of an array, or of the columns of a frame, whatever their byte order."""
+    dtypes = [data.dtype] if hasattr(data, "dtype") else getattr(data, "dtypes", [None])
+    return [str(getattr(dtype, "name", dtype)).lower() for dtype in dtypes]
+
+
+def numeric_types(data):
+    """As :func:`float_types`, but integers and truth values are taken as they are, too."""
+    kind = getattr(getattr(data, "dtype", None), "kind", None)
+    return None if kind in {"b", "i", "u"} else float_types(data)
+
+
+@contextmanager
+def naming(name):
+    """Put the name of the argument before messages of scikit-learn that lack it."""
+    try:
+        yield
+    except ValueError as error:
+        if re.search(rf"\b{name}\b", str(error)):
+            raise
+        raise ValueError(f"{name}: {error}") from error
+
+
+def canonical(matrix):
+    """Return a CSR matrix with sorted indices and no duplicates; a copy, if it had others.
+
+    The rounding of a sum depends on the order of its terms.
+    """
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    return matrix
+
+
+def check_layer_sizes(hidden_layer_sizes):
+    """Raise a ValueError unless there is at least one layer, each of at least one unit."""
+    sizes = np.asarray(hidden_layer_sizes)
+    if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or not len(sizes) or sizes.min() < 1:
+        raise ValueError(
+            "hidden_layer_sizes must hold the number of units of each hidden layer, integers of "
+            f"at least 1, got {hidden_layer_sizes!r}."
+        )
+
+
+def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, lazy=False):
+    """Return `embeddings` as a finite 2-D float array, or as a valid precomputed table.
+
+    Parameters
+    ----------
+    embeddings : array-like of shape (n_samples, n_features)
+        With ``metric="precomputed"`` a square table of non-negative dissimilarities.
+    name : str
+        What the caller calls this argument.
+    metric : str or callable, default="cosine"
+    accept_sparse : bool, default=False
+    lazy : bool, default=False
+        Leave an array of numbers of any type as it is, and unread: it may be on a disk, or
+        one of Dask's.
+
+    Returns
+    -------
+    embeddings : ndarray of shape (n_samples, n_features), float32 or float64
+        Or CSR, if the metric can take it and `accept_sparse`; or LazyRows.
+    """
+    if lazy and is_lazy(embeddings):
+        return _lazy_rows(embeddings, name, metric)
+    embeddings = as_array(embeddings, name)
+    lazy = lazy and isinstance(embeddings, np.ndarray) and embeddings.dtype.kind in "fiu"
+    with naming(name):
+        embeddings = check_array(
+            embeddings,
+            accept_sparse="csr" if accept_sparse else False,
+            dtype=None if lazy else float_types(embeddings),
+            order=None if lazy or is_mapped(embeddings) else "C",
+            ensure_all_finite=not (lazy or is_mapped(embeddings)),
+            input_name=name,
+            estimator=name,
+        )
+    if is_mapped(embeddings) and not lazy:
+        check_finite_blocks(embeddings, name)
+    if sp.issparse(embeddings):
+        check_sparse_metric(metric, name)
+        embeddings = canonical(embeddings)
+    if isinstance(metric, str) and metric == "precomputed":
+        _check_table(embeddings, name)
+    return embeddings
+
+
+def _lazy_rows(data, name, metric):
+    if isinstance(metric, str) and metric == "precomputed":
+        raise ValueError(f"{name} must be in memory, or in a file, if its metric is 'precomputed'.")
+    return LazyRows(data, name)
+
+
+def check_finite_blocks(array, name):
+    """Raise a ValueError unless all entries are finite, without reading all of a file at once."""
+    for _, block in blocks(array, _ROWS_PER_BLOCK):
+        assert_all_finite(block, input_name=name)
+
+
+def _check_table(table, name):
+    if table.shape[0] != table.shape[1]:
+        raise ValueError(
+            f"{name} must be a square table of dissimilarities when its metric is 'precomputed', "
+            f"got shape {table.shape}."
+        )
+    if table.min() < 0:
+        raise ValueError(
+            f"{name} must hold non-negative dissimilarities when its metric is 'precomputed', "
+            f"got {table.min()} (similarities? use their largest value less each of them)."
+        )
+
+
+def check_magnitude(array, name):
+    """Raise a ValueError if squares of the entries would overflow or vanish in float32."""
+    peak = 0
+    for _, block in blocks(array, _ROWS_PER_BLOCK):
+        entries = block.data if sp.issparse(block) else block
+        peak = max(peak, entries.max(initial=0), -entries.min(initial=0))
+    if peak and not _SMALLEST_PEAK <= peak <= _LARGEST_PEAK:
+        raise ValueError(
+            f"{name} must have its largest entry between {_SMALLEST_PEAK} and {_LARGEST_PEAK} in "
+            f"magnitude, got {peak}: scale it, which leaves the order of dissimilarities as it is."
+        )
+
+
+def check_output(out, n_rows, n_columns):
+    """Raise unless `out` can take so many rows of floating numbers."""
+    if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
+        found = f"an array of {out.dtype}" if isinstance(out, np.ndarray) else f"{out!r}"
+        raise TypeError(f"out must be an ndarray of float32 or float64, got {found}.")
+    if out.shape != (n_rows, n_columns) or not out.flags.writeable:
+        state = "" if out.flags.writeable else " that is read-only"
+        raise ValueError(
+            f"out must be a writeable array of shape ({n_rows}, {n_columns}), got one of shape "
+            f"{out.shape}{state}."
+        )
+
+
+def check_same_rows(first, second, first_name, second_name):
+    """Raise a ValueError if the two do not have the same number of rows."""
+    if first.shape[0] != second.shape[0]:
+        raise ValueError(
+            f"{first_name} and {second_name} must describe the same rows, "
+            f"got {first.shape[0]} and {second.shape[0]} rows."
+        )
+
+
+def check_sample_weight(sample_weight, n_samples):
+    """Return float64 sample weights of shape (n_samples,), with at least one above zero."""
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weights = check_array(
+        as_array(sample_weight, "sample_weight"),
+        dtype=np.float64,
+        ensure_2d=False,
+        input_name="sample_weight",
+    )
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight must have one entry per row, shape ({n_samples},), "
+            f"got shape {weights.shape}."
+        )
+    if weights.min() < 0:
+        raise ValueError(f"sample_weight must be non-negative, got {weights.min()}.")
+    if not weights.any():
+        raise ValueError("sample_weight must have at least one positive entry, got only zeros.")
+    return weights
+
+
+def check_count(value, name, *, least, most=None):
+    """Return `value` if it is an integer between `least` and `most`."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if value < least or (most is not None and value > most):
+        upper = "" if most is None else f" and at most {most}"
+        raise ValueError(f"{name} must be at least {least}{upper}, got {value}.")
+    return int(value)
+
+
+def check_share(value, name):
+    """Raise unless `value` is a number strictly between 0 and 1."""
+    _check_real(value, name, "a number")
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
+
+
+def check_tol(tol, **counts):
+    """Raise unless `tol` is None, or positive and the only one of these that is given."""
+    if tol is None:
+        return
+    _check_real(tol, "tol", "a positive number")
+    if not tol > 0:
+        raise ValueError(f"tol must be positive, got {tol!r}.")
+    for name, number in counts.items():
+        if number is not None:
+            raise ValueError(f"tol chooses {name}: give one of the two, got {name}={number!r}.")
+
+
+def _check_real(value, name, expected):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be {expected}, got {value!r}.")
+
+
+def given_teacher(y, teacher_embeddings, default=None):
+    """Return the teacher by name, or `y` if it holds embeddings; the default otherwise."""
+    if teacher_embeddings is not None:
+        return teacher_embeddings
+    return y if y is not None and _holds_embeddings(y) else default
+
+
+def _holds_embeddings(y):
+    """Whether `y` has floating-point numbers and more than one column; all else are labels."""
+    check_collected(y, "y")
+    column = as_column(y)
+    if column is not None:
+        # Lists of labels may differ in length.
+        first = next(filter(is_vector, column))
+        if np.asarray(as_array(first, "y")).dtype.kind != "f":
+            return False
+        y = stacked_rows(column, "y")
+    if lists_arrays(y):
+        y = as_array(y, "y")
+    if not hasattr(y, "shape"):
+        with naming("y"):
+            y = np.asarray(y)
+    if len(y.shape) < 2 or tuple(y.shape[1:]) == (1,):
+        return False
+    if isinstance(y, torch.Tensor):
+        return y.is_floating_point()
+    return all(name.startswith(_FLOATING) for name in _dtype_names(y))
+
+
+def is_sparse_metric(metric):
+    """Whether there is such a dissimilarity for sparse rows."""
+    return isinstance(metric, str) and metric in SPARSE_METRICS
+
+
+def check_sparse_metric(metric, name):
+    """Raise a ValueError unless there is such a dissimilarity for sparse rows."""
+    if not is_sparse_metric(metric):
+        raise ValueError(
+            f"the dissimilarity of sparse rows, {name}, must be one of {list(SPARSE_METRICS)}, got "
+            f"{metric!r}: choose one of them, or make the rows dense (TruncatedSVD does)."
+        )

@@ -1,0 +1,367 @@
+import numpy as np
+import pytest
+import references
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joblib import parallel_config
+from scipy.stats import kendalltau
+from sklearn.exceptions import UndefinedMetricWarning
+
+from skperco import (
+    neighbor_recall_score,
+    percentile_rank,
+    perception_coherence_interval,
+    perception_coherence_samples,
+    perception_coherence_score,
+)
+
+METRICS = ["cosine", "correlation", "euclidean", "manhattan", "sqeuclidean"]
+SEEDS = st.integers(0, 10_000)
+
+
+def embeddings(seed, n=30, d=6):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def grid(seed, n=20, d=2):
+    """Integer-valued rows: many equal dissimilarities."""
+    return np.random.default_rng(seed).integers(0, 3, size=(n, d)).astype(float)
+
+
+def rotation(seed, d):
+    return np.linalg.qr(embeddings(seed, n=d, d=d))[0]
+
+
+def table(rows, metric="euclidean"):
+    return references.table(rows, metric)
+
+
+def coherence_of_tables(teacher, student, **kwargs):
+    return perception_coherence_score(teacher, student, metric="precomputed", **kwargs)
+
+
+@given(SEEDS, st.sampled_from(METRICS))
+def test_agrees_with_the_definition(seed, metric):
+    teacher, student = embeddings(seed), embeddings(seed + 1, d=3)
+    found = perception_coherence_score(teacher, student, metric=metric)
+    expected = references.perception_coherence(table(teacher, metric), table(student, metric))
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@given(SEEDS)
+def test_agrees_with_the_definition_on_ties_and_weights(seed):
+    squares = [table(grid(seed + side), "sqeuclidean") for side in (0, 1)]
+    weights = np.random.default_rng(seed).integers(0, 3, size=20).astype(float)
+    weights[:3] = 1
+    expected = references.perception_coherence(*squares, weights)
+    found = perception_coherence_score(
+        grid(seed), grid(seed + 1), metric="euclidean", sample_weight=weights
+    )
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@given(SEEDS)
+def test_statement_1_range_identity_chance_and_reversal(seed):
+    teacher, student = table(embeddings(seed)), table(grid(seed, n=30))
+    score = coherence_of_tables(teacher, student)
+    assert 0 <= score <= 1
+    assert coherence_of_tables(teacher, teacher) == 1
+    assert coherence_of_tables(teacher, np.ones_like(student)) == 0.5
+    reversed_student = student.max() - student
+    assert coherence_of_tables(teacher, reversed_student) == pytest.approx(1 - score, abs=1e-12)
+
+
+@given(SEEDS)
+def test_statement_2_only_order_counts(seed):
+    rng = np.random.default_rng(seed)
+    teacher, student = table(embeddings(seed)), table(grid(seed, n=30))
+    powers = rng.uniform(0.3, 4, size=(30, 1))
+    score = coherence_of_tables(teacher, student)
+    assert coherence_of_tables(teacher, student**powers) == score
+    assert coherence_of_tables(np.expm1(teacher), student) == score
+
+
+@given(SEEDS, st.sampled_from([grid, embeddings]), st.sampled_from(["euclidean", "cosine"]))
+def test_statement_2_isometries_and_scalings(seed, draw, metric):
+    rng = np.random.default_rng(seed)
+    teacher, student = embeddings(seed), draw(seed + 1, n=30, d=3)
+    score = perception_coherence_score(teacher, student, metric=metric)
+    moved = student @ rotation(seed, 3)
+    if metric == "euclidean":
+        moved = rng.uniform(0.01, 100) * moved + rng.normal(size=3)
+    else:
+        moved = rng.uniform(0.01, 100, size=(30, 1)) * moved
+    found = perception_coherence_score(teacher, moved, metric=metric)
+    assert found == pytest.approx(score, abs=1e-12)
+
+
+@given(SEEDS)
+def test_statement_3_relabeling(seed):
+    teacher, student = embeddings(seed), grid(seed, n=30)
+    order = np.random.default_rng(seed).permutation(30)
+    for score in (perception_coherence_score, neighbor_recall_score):
+        found = score(teacher[order], student[order], metric="euclidean")
+        assert found == pytest.approx(score(teacher, student, metric="euclidean"), abs=1e-12)
+
+
+@given(SEEDS)
+def test_statement_4_symmetry_and_kendall(seed):
+    teacher, student = embeddings(seed), embeddings(seed + 1, d=3)
+    score = perception_coherence_score(teacher, student)
+    assert perception_coherence_score(student, teacher) == pytest.approx(score, abs=1e-12)
+    tables = table(teacher, "cosine"), table(student, "cosine")
+    taus = [
+        kendalltau(*(np.delete(rows[anchor], anchor) for rows in tables)).statistic
+        for anchor in range(30)
+    ]
+    assert score == pytest.approx((1 + np.mean(taus)) / 2, abs=1e-12)
+
+
+@given(SEEDS, st.integers(1, 28))
+def test_statement_5_perfect_coherence_keeps_all_neighbors(seed, n_neighbors):
+    teacher = table(embeddings(seed))
+    student = np.sqrt(teacher)
+    assert coherence_of_tables(teacher, student) == 1
+    recall = neighbor_recall_score(teacher, student, metric="precomputed", n_neighbors=n_neighbors)
+    assert recall == 1
+    swapped = student.copy()
+    near, far = np.argsort(student[0])[1:3]
+    swapped[0, [near, far]] = swapped[0, [far, near]]
+    assert coherence_of_tables(teacher, swapped) < 1
+
+
+@given(SEEDS)
+def test_statement_6_triangle_inequality(seed):
+    first, drift = embeddings(seed), embeddings(seed + 1)
+    # One after the other, the second between the two others: hardly more than the sum.
+    second, third = first + 0.1 * drift, first + 0.2 * drift
+
+    def incoherence(f, g):
+        return 1 - perception_coherence_score(f, g)
+
+    direct = incoherence(first, third)
+    assert direct <= incoherence(first, second) + incoherence(second, third) + 1e-12
+
+
+@given(SEEDS)
+def test_statement_7_rank_error_and_score_bound_each_other(seed):
+    n_references = 29
+    tables = table(embeddings(seed)), table(embeddings(seed + 1, d=2))
+    coherences = perception_coherence_samples(*tables, metric="precomputed")
+    others = [torch.from_numpy(rows[~np.eye(30, dtype=bool)].reshape(30, -1)) for rows in tables]
+    errors = torch.abs(percentile_rank(others[0]) - percentile_rank(others[1])).mean(1).numpy()
+    bounds = (1 - coherences) * (n_references - 1) / n_references
+    assert (bounds / 2 - 1e-12 <= errors).all()
+    assert (errors <= bounds + 1e-12).all()
+
+
+@settings(max_examples=3)
+@given(SEEDS)
+def test_statement_9_samples_of_anchors_and_references_converge(seed):
+    teacher = embeddings(seed, n=1200)
+    student = teacher[:, :4] + embeddings(seed + 1, n=1200, d=4) / 4
+    exact = perception_coherence_score(teacher, student)
+
+    def error(n_drawn):
+        drawn = [
+            perception_coherence_score(
+                teacher, student, n_anchors=n_drawn, n_references=n_drawn, random_state=state
+            )
+            for state in range(12)
+        ]
+        return np.sqrt(np.mean(np.square(np.array(drawn) - exact)))
+
+    # Sixteen times as many: a quarter of the error, if it were not for chance.
+    assert error(800) < error(50) / 2
+    assert error(1200) < 1e-12
+
+
+@given(SEEDS, st.floats(0.01, 100))
+def test_statement_10_common_factor_and_zero_weights(seed, factor):
+    rng = np.random.default_rng(seed)
+    teacher, student = embeddings(seed), grid(seed, n=30)
+    weights = rng.uniform(0.5, 2, size=30) * (rng.random(30) < 0.7)
+    weights[:4] = 1
+    kept = weights > 0
+    for score in (perception_coherence_score, neighbor_recall_score):
+        options = {"metric": "euclidean"}
+        if score is neighbor_recall_score:
+            options["n_neighbors"] = 2
+        found = score(teacher, student, sample_weight=weights, **options)
+        scaled = score(teacher, student, sample_weight=factor * weights, **options)
+        without = score(teacher[kept], student[kept], sample_weight=weights[kept], **options)
+        assert scaled == pytest.approx(found, abs=1e-9)
+        assert without == pytest.approx(found, abs=1e-12)
+
+
+def test_a_constant_teacher_is_undefined():
+    with pytest.warns(UndefinedMetricWarning, match="teacher ties"):
+        score = perception_coherence_score(np.ones((9, 2)), embeddings(0, n=9))
+    assert np.isnan(score)
+
+
+def test_anchors_that_see_only_ties_are_left_out():
+    teacher, student = table(embeddings(0)), table(embeddings(1))
+    teacher[:10] = 1.0
+    rows = [
+        references.concordance(np.delete(t, i), np.delete(s, i))
+        for i, (t, s) in enumerate(zip(teacher, student, strict=True))
+    ]
+    assert coherence_of_tables(teacher, student) == pytest.approx(np.nanmean(rows), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_zero_rows_and_duplicates_are_ties(metric):
+    rows = embeddings(0, n=10)
+    rows = np.concatenate([rows, rows, np.zeros((3, 6))])
+    assert perception_coherence_score(rows, 2 * rows, metric=metric) == 1
+
+
+def test_sampling_is_repeatable_and_near_the_exact_score():
+    teacher = embeddings(0, n=1500)
+    student = teacher[:, :4]
+    exact = perception_coherence_score(teacher, student)
+    sampled = [
+        perception_coherence_score(
+            teacher, student, n_anchors=300, n_references=400, random_state=seed
+        )
+        for seed in (0, 0, 1)
+    ]
+    assert sampled[0] == sampled[1] != sampled[2]
+    np.testing.assert_allclose(sampled, exact, atol=0.02)
+
+
+@settings(max_examples=20)
+@given(SEEDS, st.integers(1, 29))
+def test_recall_agrees_with_the_definition(seed, n_neighbors):
+    teacher, student = embeddings(seed), embeddings(seed + 1, d=2)
+    found = neighbor_recall_score(teacher, student, n_neighbors=n_neighbors)
+    expected = references.neighbor_recall(
+        table(teacher, "cosine"), table(student, "cosine"), n_neighbors
+    )
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_recall_of_a_constant_student_is_chance():
+    found = neighbor_recall_score(embeddings(0), np.ones((30, 2)), n_neighbors=7)
+    assert found == pytest.approx(7 / 29)
+
+
+def test_chunks_do_not_show(monkeypatch):
+    teacher, student = embeddings(0, n=80), embeddings(1, n=80, d=2)
+    scores = perception_coherence_score, neighbor_recall_score
+    whole = [score(teacher, student) for score in scores]
+    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 200)
+    monkeypatch.setattr("skperco.metrics._anchor_blocks._ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr("skperco.metrics._concordance._ENTRIES_PER_CHUNK", 100)
+    np.testing.assert_allclose([score(teacher, student) for score in scores], whole, atol=1e-12)
+
+
+def test_workers_do_not_show(monkeypatch):
+    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 400)
+    teacher, student = embeddings(0, n=80), grid(1, n=80)
+    weights = np.random.default_rng(0).uniform(0.5, 2, size=80)
+    for score in (perception_coherence_score, neighbor_recall_score):
+        alone = score(teacher, student, sample_weight=weights)
+        assert score(teacher, student, sample_weight=weights, n_jobs=2) == alone
+    alone = perception_coherence_samples(teacher, student)
+    np.testing.assert_array_equal(perception_coherence_samples(teacher, student, n_jobs=2), alone)
+
+
+def test_other_backends_of_joblib_spread_the_work(monkeypatch):
+    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 400)
+    teacher, student = embeddings(0, n=80), grid(1, n=80)
+    alone = perception_coherence_score(teacher, student)
+    with parallel_config(backend="loky", n_jobs=2):
+        assert perception_coherence_score(teacher, student) == alone
+
+
+@pytest.mark.parametrize("tol", [0.01, 0.003])
+def test_a_tolerance_draws_as_many_as_it_takes(tol):
+    teacher = embeddings(0, n=6000)
+    student = teacher[:, :4]
+    exact = perception_coherence_score(teacher, student, n_anchors=2500, n_references=6000)
+    found = perception_coherence_score(teacher, student, tol=tol)
+    assert abs(found - exact) < 4 * tol
+    interval = perception_coherence_interval(teacher, student, tol=tol)
+    assert interval.score == found
+    assert interval.standard_error <= tol
+
+
+def test_a_tolerance_is_met_where_sampling_is_not_needed():
+    teacher, student = embeddings(0), grid(1, n=30)
+    exact = perception_coherence_score(teacher, student)
+    assert perception_coherence_score(teacher, student, tol=1e-9) == exact
+
+
+def test_only_the_rows_that_are_drawn_are_read(tmp_path):
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (5000, 6))
+    rows[:] = embeddings(0, n=5000)
+    whole = perception_coherence_score(rows, rows[:, :3], n_anchors=50, n_references=60)
+    drawn = np.random.RandomState(0)
+    used = {*drawn.permutation(5000)[:50], *drawn.permutation(5000)[:60]}
+    rows[sorted(set(range(5000)) - used)] = np.nan
+    assert perception_coherence_score(rows, rows[:, :3], n_anchors=50, n_references=60) == whole
+    rows[min(used)] = np.nan
+    with pytest.raises(ValueError, match="teacher contains NaN"):
+        perception_coherence_score(rows, rows[:, :3], n_anchors=50, n_references=60)
+
+
+def test_integer_and_half_precision_input():
+    rows = grid(0, n=15, d=4)
+    expected = perception_coherence_score(rows, rows[:, :2])
+    for dtype in (np.int32, np.float16, np.float32):
+        found = perception_coherence_score(rows.astype(dtype), rows[:, :2].tolist())
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_callable_metrics():
+    teacher, student = embeddings(0), embeddings(1, d=3)
+    found = perception_coherence_score(
+        teacher, student, metric=lambda a, b: torch.cdist(a, b, p=1), teacher_metric="cosine"
+    )
+    expected = perception_coherence_score(
+        teacher, student, metric="manhattan", teacher_metric="cosine"
+    )
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+GOOD = embeddings(0)
+BAD_INPUT = {
+    "rows": ((GOOD, GOOD[:9]), {}, "teacher and student must describe the same rows, got 30 and 9"),
+    "nan": ((np.where(GOOD > 2, np.nan, GOOD), GOOD), {}, "teacher contains NaN"),
+    "inf": ((GOOD, np.where(GOOD > 1, np.inf, GOOD)), {}, "student contains infinity"),
+    "3-D": ((GOOD[None], GOOD), {}, "dim <= 2 is required by teacher"),
+    "strings": ((np.full((30, 2), "a"), GOOD), {}, "could not convert string"),
+    "empty": ((GOOD[:0], GOOD[:0]), {}, "0 sample"),
+    "two rows": ((GOOD[:2], GOOD[:2]), {}, "at least 3 samples"),
+    "metric": ((GOOD, GOOD), {"metric": "euclid"}, "Did you mean 'euclidean'"),
+    "teacher_metric": ((GOOD, GOOD), {"teacher_metric": "x"}, "teacher_metric must be one of"),
+    "not square": ((GOOD, GOOD), {"teacher_metric": "precomputed"}, "teacher must be a square"),
+    "negative": (
+        (GOOD, -np.ones((30, 30))),
+        {"metric": "precomputed", "teacher_metric": "cosine"},
+        "student must hold non-negative",
+    ),
+    "weights": ((GOOD, GOOD), {"sample_weight": -np.ones(30)}, "sample_weight"),
+    "zero weights": ((GOOD, GOOD), {"sample_weight": np.zeros(30)}, "sample_weight"),
+    "device": ((GOOD, GOOD), {"device": "warp"}, "device must be"),
+    "n_anchors": ((GOOD, GOOD), {"n_anchors": 0}, "n_anchors must be at least 1"),
+    "n_references": ((GOOD, GOOD), {"n_references": 2}, "n_references must be at least 3"),
+    "tol": ((GOOD, GOOD), {"tol": 0.0}, "tol must be positive"),
+    "both": ((GOOD, GOOD), {"tol": 0.1, "n_anchors": 9}, "tol chooses n_anchors: give one"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_named(case):
+    arguments, options, message = BAD_INPUT[case]
+    with pytest.raises(ValueError, match=message):
+        perception_coherence_score(*arguments, **options)
+
+
+@pytest.mark.parametrize("n_neighbors", [0, 30])
+def test_bad_n_neighbors(n_neighbors):
+    with pytest.raises(ValueError, match="n_neighbors must be at least 1 and at most 29"):
+        neighbor_recall_score(GOOD, GOOD, n_neighbors=n_neighbors)

@@ -1,0 +1,436 @@
+"""Students that are PyTorch modules of the user's own."""
+
+import copy
+import pickle
+from functools import partial
+
+import builders
+import numpy as np
+import pytest
+import references
+import scipy.sparse as sp
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skperco import CoherenceDistiller, perception_coherence_score
+
+N_ROWS = 300
+N_WORDS = 64
+
+
+class Dense(torch.nn.Module):
+    """Two layers."""
+
+    def __init__(self, n_features, n_components, hidden=16):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(n_features, hidden),
+            torch.nn.Tanh(),
+            torch.nn.Linear(hidden, n_components),
+        )
+
+    def forward(self, rows):
+        return self.layers(rows.to(self.layers[0].weight.dtype))
+
+
+class Convolutional(torch.nn.Module):
+    """For images, with a dropout and a normalization that differ in training."""
+
+    def __init__(self, n_channels, n_components, width=4):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(n_channels, width, 3),
+            torch.nn.BatchNorm2d(width),
+            torch.nn.ReLU(),
+            torch.nn.Flatten(),
+            torch.nn.Dropout(0.1),
+            torch.nn.Linear(36 * width, n_components),
+        )
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+class Recurrent(torch.nn.Module):
+    """For sequences of vectors."""
+
+    def __init__(self, n_steps, n_components, n_features=8):
+        super().__init__()
+        self.recurrent = torch.nn.GRU(n_features, 12, batch_first=True)
+        self.output = torch.nn.Linear(12, n_components)
+
+    def forward(self, sequences):
+        return self.output(self.recurrent(sequences)[0][:, -1])
+
+
+class Bag(torch.nn.Module):
+    """For token ids."""
+
+    def __init__(self, n_tokens, n_components):
+        super().__init__()
+        self.words = torch.nn.EmbeddingBag(N_WORDS, n_components)
+
+    def forward(self, tokens):
+        return self.words(tokens)
+
+
+class SparseWords(torch.nn.Module):
+    """For sparse counts of words."""
+
+    def __init__(self, n_features, n_components):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(n_features, n_components))
+
+    def forward(self, counts):
+        return counts @ self.weight
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return load_digits().data[:N_ROWS]
+
+
+@pytest.fixture(scope="module")
+def inputs(teacher):
+    """The same digits, as each kind of student takes them."""
+    return {
+        Dense: teacher,
+        Convolutional: teacher.astype(np.float32).reshape(-1, 1, 8, 8) / 16,
+        Recurrent: teacher.reshape(-1, 8, 8) / 16,
+        # The places of the brightest points are the words of a digit.
+        Bag: np.argsort(-teacher, axis=1)[:, :12],
+        SparseWords: sp.csr_array(teacher),
+    }
+
+
+KINDS = pytest.mark.parametrize(
+    "kind", [Dense, Convolutional, Recurrent, Bag, SparseWords], ids=lambda kind: kind.__name__
+)
+
+
+def small(student, **parameters):
+    return builders.small(
+        **({"n_components": 4, "student": student, "teacher_metric": "euclidean"} | parameters)
+    )
+
+
+@KINDS
+def test_fits_scores_and_pickles(kind, inputs, teacher):
+    X = inputs[kind]
+    distiller = small(kind, max_iter=15).fit(X[:250], teacher[:250])
+    images = distiller.transform(X[250:])
+    assert images.shape == (50, 4)
+    assert images.dtype == (np.float64 if X.dtype == np.float64 else np.float32)
+    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, rtol=1e-5)
+    expected = perception_coherence_score(teacher[250:], images, teacher_metric="euclidean")
+    assert distiller.score(X[250:], teacher[250:]) == expected > 0.55
+    loaded = pickle.loads(pickle.dumps(distiller))
+    np.testing.assert_array_equal(loaded.transform(X[250:]), images)
+    assert isinstance(distiller.student_, kind)
+
+
+@KINDS
+def test_grid_search_scores_held_out_rows(kind, inputs, teacher):
+    search = GridSearchCV(small(kind, max_iter=2), {"n_components": [1, 4]}, cv=2)
+    search.fit(inputs[kind], teacher)
+    assert search.best_params_ == {"n_components": 4}
+
+
+def test_grid_search_over_what_makes_the_module(inputs, teacher):
+    makers = [partial(Dense, hidden=hidden) for hidden in (1, 16)]
+    search = GridSearchCV(small(None, max_iter=4), {"student": makers}, cv=2, n_jobs=2)
+    search.fit(inputs[Dense], teacher)
+    assert search.best_params_["student"].keywords == {"hidden": 16}
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_random_state_repeats_a_fit_and_leaves_global_states_alone(early_stopping, inputs, teacher):
+    distiller = small(Convolutional, early_stopping=early_stopping)
+    before = references.global_random_states()
+    first = distiller.fit(inputs[Convolutional], teacher).transform(inputs[Convolutional])
+    assert references.global_random_states() == before
+    torch.manual_seed(7)
+    second = distiller.fit(inputs[Convolutional], teacher).transform(inputs[Convolutional])
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_module_is_copied_and_left_alone(inputs, teacher):
+    module = Dense(64, 4)
+    before = copy.deepcopy(module.state_dict())
+    distiller = small(module).fit(inputs[Dense], teacher)
+    assert distiller.student is module
+    assert distiller.student_ is not module
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert isinstance(clone(distiller).student, Dense)
+
+
+def test_rows_are_left_alone_by_a_module_that_changes_them(inputs, teacher):
+    class Careless(Dense):
+        def forward(self, rows):
+            return super().forward(rows.mul_(2))
+
+    X = inputs[Dense].copy()
+    distiller = small(Careless).fit(X, teacher)
+    distiller.transform(X)
+    np.testing.assert_array_equal(X, inputs[Dense])
+
+
+def test_a_fit_leaves_its_plan_to_the_next_one(inputs, teacher):
+    """The fit to all rows starts where the trial did, and not where it ended."""
+    module = Dense(64, 4)
+    seen = []
+
+    class Spy(CoherenceDistiller):
+        def _last_student(self, samples, pool, decision, seed):
+            seen.append(copy.deepcopy(decision.plan.student.state_dict()))
+            return super()._last_student(samples, pool, decision, seed)
+
+    Spy(**(small(module, early_stopping=True).get_params())).fit(inputs[Dense], teacher)
+    for name, value in module.state_dict().items():
+        assert torch.equal(seen[0][name], value)
+
+
+def test_modules_are_in_training_while_they_learn_and_only_then(inputs, teacher):
+    modes = []
+
+    class Spy(Dense):
+        def forward(self, rows):
+            modes.append(self.training)
+            return super().forward(rows)
+
+    module = Spy(64, 4).eval()
+    distiller = small(module, early_stopping=False, max_iter=3).fit(inputs[Dense], teacher)
+    # One look at the module, the regression, what the refinement asks first, and its steps.
+    assert modes[0] is False
+    assert all(modes[1:])
+    assert len(modes) > 4 * 3
+    del modes[:]
+    distiller.transform(inputs[Dense])
+    assert not any(modes)
+
+
+def test_a_module_knows_its_number_of_components(inputs, teacher):
+    distiller = small(Dense(64, 7), n_components=None).fit(inputs[Dense], teacher)
+    assert distiller.n_components_ == 7
+    assert distiller.get_feature_names_out()[-1] == "coherencedistiller6"
+
+
+def test_without_steps_a_module_is_as_it_came(inputs, teacher):
+    module = Dense(64, 4)
+    distiller = small(module, max_iter=0, metric="euclidean").fit(inputs[Dense], teacher)
+    with torch.no_grad():
+        expected = module.double()(torch.from_numpy(inputs[Dense]))
+    np.testing.assert_allclose(distiller.transform(inputs[Dense]), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_refinement_gains_on_the_regression_that_it_starts_from(own, metric, glosses):
+    """On real embeddings, with as few dimensions as make it hard."""
+    rows, new_rows = glosses.data[:1500], glosses.data[1500:2000]
+    options = {"metric": metric, "random_state": 0, "device": "cpu", "max_iter": 60}
+    distiller = CoherenceDistiller(8, student=partial(Dense, hidden=64), **options)
+    distiller.fit(rows[:, :128] if not own else rows, None if own else rows)
+    assert distiller.fraction_ > 0
+    assert distiller.validation_scores_[-1] > distiller.validation_scores_[0]
+    images = distiller.transform(new_rows if own else new_rows[:, :128])
+    assert perception_coherence_score(new_rows, images, metric=metric) > 0.6
+
+
+def test_rows_of_weight_zero_are_left_out(inputs, teacher):
+    weights = np.where(np.arange(N_ROWS) < 200, 1.0, 0.0)
+    spoilt = inputs[Dense].copy()
+    spoilt[200:] = 1e6
+    distiller = small(Dense)
+    found = distiller.fit(spoilt, teacher, sample_weight=weights).transform(inputs[Dense])
+    without = distiller.fit(inputs[Dense][:200], teacher[:200]).transform(inputs[Dense])
+    np.testing.assert_array_equal(found, without)
+
+
+def test_parameters_that_are_not_used_or_not_learned_stay(inputs, teacher):
+    class Frozen(Dense):
+        def __init__(self, n_features, n_components):
+            super().__init__(n_features, n_components)
+            self.unused = torch.nn.Parameter(torch.ones(3))
+            self.layers[0].weight.requires_grad_(False)
+
+    module = Frozen(64, 4)
+    distiller = small(module).fit(inputs[Dense], teacher)
+    assert torch.equal(distiller.student_.unused, module.unused)
+    assert torch.equal(distiller.student_.layers[0].weight, module.layers[0].weight)
+    assert not torch.equal(distiller.student_.layers[2].weight, module.layers[2].weight)
+
+
+def test_warm_start_goes_on_from_the_last_student(inputs, teacher):
+    distiller = small(Dense, warm_start=True)
+    first = distiller.fit(inputs[Dense], teacher).transform(inputs[Dense])
+    again = distiller.set_params(max_iter=0).fit(inputs[Dense], teacher)
+    np.testing.assert_array_equal(again.transform(inputs[Dense]), first)
+    with pytest.raises(ValueError, match="student='linear' is not that of the student"):
+        distiller.set_params(student="linear").fit(inputs[Dense], teacher)
+
+
+def test_streams_and_pipelines(inputs, teacher):
+    distiller = small(Convolutional)
+    for rows in (slice(150), slice(150, None)):
+        distiller.partial_fit(inputs[Convolutional][rows], teacher[rows])
+    assert distiller.n_samples_seen_ == N_ROWS
+    pipeline = make_pipeline(small(Dense), LogisticRegression())
+    labels = load_digits().target[:N_ROWS]
+    assert cross_validate(pipeline, inputs[Dense], labels, cv=2)["test_score"].min() > 0.3
+
+
+# Without steps, as the checks compare weighted with repeated rows, which draws see differently.
+@parametrize_with_checks([CoherenceDistiller(1, student=Dense, max_iter=0)])
+def test_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+class Fails(Dense):
+    """Has a mistake in it."""
+
+    def forward(self, rows):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+class NotFinite(Dense):
+    def forward(self, rows):
+        return super().forward(rows) / 0
+
+
+class OneVector(Dense):
+    def forward(self, rows):
+        return super().forward(rows).sum(0)
+
+
+class SeveralOutputs(Dense):
+    def forward(self, rows):
+        return super().forward(rows), rows
+
+
+class NothingToLearn(torch.nn.Module):
+    def forward(self, rows):
+        return rows[:, :4]
+
+
+class Elsewhere(Dense):
+    """Keeps a tensor that does not move with the module."""
+
+    def __init__(self, n_features, n_components):
+        super().__init__(n_features, n_components)
+        self.elsewhere = torch.ones(n_components, device="meta")
+
+    def forward(self, rows):
+        return super().forward(rows) + self.elsewhere
+
+
+class Explodes(Dense):
+    """Not finite after its first steps."""
+
+    def forward(self, rows):
+        return super().forward(rows) / (1 - float(self.training))
+
+
+class ExplodesLate(Dense):
+    """Not finite after the steps of the regression, four for each of the refinement."""
+
+    def __init__(self, n_features, n_components):
+        super().__init__(n_features, n_components)
+        self.n_calls = 0
+
+    def forward(self, rows):
+        self.n_calls += self.training
+        return super().forward(rows) / float(self.n_calls < 4 * 8 + 5)
+
+
+class Detached(Dense):
+    def forward(self, rows):
+        return super().forward(rows).detach()
+
+
+class WithoutGradient(Dense):
+    def forward(self, rows):
+        with torch.no_grad():
+            return super().forward(rows)
+
+
+class ByNumPy(Dense):
+    def forward(self, rows):
+        return torch.from_numpy(super().forward(rows).detach().numpy() + 1)
+
+
+def scripted(n_features, n_components):
+    return torch.jit.script(torch.nn.Linear(n_features, n_components))
+
+
+def old_weight_norm(n_features, n_components):
+    return torch.nn.utils.weight_norm(torch.nn.Linear(n_features, n_components))
+
+
+BAD_STUDENTS = {
+    "detached": (Detached, ValueError, "Detached.* through operations with a gradient"),
+    "no_grad": (WithoutGradient, ValueError, "WithoutGradient.* operations with a gradient"),
+    "by NumPy": (ByNumPy, ValueError, "ByNumPy.* through operations with a gradient"),
+    "scripted": (scripted(64, 4), ValueError, r"^student \(RecursiveScript.* not scripted"),
+    "maker of scripted": (scripted, ValueError, r"^student \(RecursiveScript.* not scripted"),
+    "old weight_norm": (
+        old_weight_norm(64, 4),
+        ValueError,
+        r"^student \(Linear\) cannot be copied .*parametrizations\.weight_norm",
+    ),
+    "maker of old weight_norm": (
+        old_weight_norm,
+        ValueError,
+        r"^student \(Linear\) cannot be copied .*parametrizations\.weight_norm",
+    ),
+    "dimension": (Dense(64, 5), ValueError, "must return n_components=4 dimensions, got 5"),
+    "shape of rows": (Dense(63, 4), ValueError, r"failed on a batch of shape \(32, 64\)"),
+    "failure": (
+        Fails,
+        ValueError,
+        r"expected to return .* \(32, n_components\).*RuntimeError: mat1",
+    ),
+    "not finite": (NotFinite, ValueError, "must return finite numbers, got nan or infinity"),
+    "one vector": (OneVector, ValueError, r"shape \(32, n_components\) .*got \(4,\)"),
+    "several outputs": (SeveralOutputs, ValueError, r"shape \(32, n_components\).*got tuple"),
+    "no parameters": (NothingToLearn(), ValueError, "must have parameters to learn"),
+    "not a module": (lambda n, k: np.zeros((n, k)), TypeError, "must return a torch.nn.Module"),
+    "meta": (Dense(64, 4).to("meta"), ValueError, "must hold its parameters in memory"),
+    "elsewhere": (Elsewhere, ValueError, "failed on a batch .* on cpu"),
+    "while learning": (Explodes, ValueError, "must return finite numbers, got nan or infinity"),
+    "a class": ("conv", ValueError, "'student' parameter of CoherenceDistiller must be"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STUDENTS)
+def test_bad_students_are_named(case, inputs, teacher):
+    student, error, message = BAD_STUDENTS[case]
+    with pytest.raises(error, match=message):
+        small(student).fit(inputs[Dense], teacher)
+
+
+def test_a_module_with_the_new_weight_norm_is_fitted(inputs, teacher):
+    module = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(64, 4))
+    assert small(module).fit(inputs[Dense], teacher).transform(inputs[Dense]).shape[1] == 4
+
+
+def test_a_fit_that_goes_astray_is_named(inputs, teacher):
+    with pytest.raises(ValueError, match="must return finite numbers"):
+        small(ExplodesLate, early_stopping=False, max_iter=8).fit(inputs[Dense], teacher)
+
+
+def test_rows_that_are_no_vectors_need_a_teacher(inputs):
+    for kind in (Convolutional, Recurrent):
+        with pytest.raises(ValueError, match=r"X is no teacher.*give teacher_embed"):
+            small(kind, teacher_metric=None).fit(inputs[kind])
+
+
+def test_closed_forms_still_want_vectors(inputs, teacher):
+    with pytest.raises(ValueError, match=r"dim <= 2|with 4 dim"):
+        small("linear").fit(inputs[Convolutional], teacher)

@@ -1,0 +1,164 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from skperco import neighbor_recall_score, perception_coherence_score
+from skperco.dissimilarity._table import dissimilarity_table
+from skperco.training._holdout import Judge, Judgment, farthest
+
+SHARES = st.floats(0, 1)
+JUDGMENTS = st.builds(
+    Judgment,
+    hnp.arrays(np.float64, 6, elements=SHARES),
+    hnp.arrays(np.float64, 6, elements=SHARES),
+    st.just(np.array([1.0, 2.0, 0.5, 1.0, 3.0, 1.0])),
+)
+
+
+def embeddings(seed, n=30, d=4):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+def uniform(coherence, recall, n=6):
+    return Judgment(np.full(n, coherence), np.full(n, recall), np.ones(n))
+
+
+@given(
+    st.integers(0, 1000),
+    st.sampled_from(["cosine", "euclidean", "manhattan"]),
+    st.sampled_from(["cosine", "correlation", "euclidean"]),
+    st.booleans(),
+)
+def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted):
+    teacher, images = embeddings(seed), embeddings(seed + 1, d=2)
+    rng = np.random.default_rng(seed)
+    weights = rng.uniform(0.5, 2, size=30) if weighted else np.ones(30)
+    judged = Judge(dissimilarity_table(teacher, teacher_metric, device="cpu"), metric, weights, 1)(
+        images
+    )
+    options = {"metric": metric, "teacher_metric": teacher_metric, "sample_weight": weights}
+    coherence = perception_coherence_score(teacher, images, **options)
+    assert judged.coherence == pytest.approx(coherence, abs=1e-12)
+    recall = neighbor_recall_score(teacher, images, n_neighbors=1, **options)
+    assert judged.recall == pytest.approx(recall, abs=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
+    teacher, images = embeddings(0), embeddings(1, d=2)
+    weights = np.arange(1.0, 31) if weighted else np.ones(30)
+    table = dissimilarity_table(teacher, "cosine", device="cpu")
+    whole = Judge(table, "cosine", weights, 3)(images)
+    monkeypatch.setattr("skperco.metrics._concordance._ENTRIES_PER_CHUNK", 7 * 29)
+    judge = Judge(table, "cosine", weights, 3)
+    assert len(judge.parts) == 5
+    np.testing.assert_allclose(judge(images).coherences, whole.coherences, atol=1e-12)
+    np.testing.assert_array_equal(judge(images).recalls, whole.recalls)
+
+
+def test_the_judge_of_two_rows_sees_one_neighbor():
+    rows = embeddings(0, n=2)
+    judged = Judge(dissimilarity_table(rows, "cosine", device="cpu"), "cosine", np.ones(2), 1)(rows)
+    assert judged.recall == 1
+
+
+def test_a_constant_student_is_at_chance():
+    judged = Judge(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30), 1)(
+        np.ones((30, 2))
+    )
+    assert judged.coherence == 0.5
+    assert judged.recall == pytest.approx(1 / 29)
+
+
+def test_rows_that_see_only_ties_are_left_out():
+    coherences = np.array([0.6, np.nan, 0.8])
+    assert Judgment(coherences, np.ones(3), np.array([1, 5, 3])).coherence == pytest.approx(0.75)
+    assert np.isnan(Judgment(np.full(3, np.nan), np.ones(3), np.ones(3)).coherence)
+
+
+@given(JUDGMENTS, SHARES)
+def test_rank_power_weighs_coherence_against_recall(judged, power):
+    assert judged.worth(1) == pytest.approx(judged.coherence)
+    assert judged.worth(0) == pytest.approx(judged.recall)
+    between = sorted([judged.coherence, judged.recall])
+    assert between[0] - 1e-12 <= judged.worth(power) <= between[1] + 1e-12
+
+
+@given(JUDGMENTS, SHARES)
+def test_a_student_keeps_and_matches_what_it_is_itself(judged, power):
+    assert judged.keeps(judged, power)
+    assert judged.matches(judged, power)
+
+
+@pytest.mark.parametrize(("power", "kept"), [(0, False), (0.3, False), (0.5, False), (0.6, True)])
+def test_up_to_the_middle_recall_must_not_fall(power, kept):
+    assert uniform(0.9, 0.5).keeps(uniform(0.6, 0.6), power) == kept
+
+
+@pytest.mark.parametrize(("power", "kept"), [(0, True), (0.3, True), (0.5, False), (1, False)])
+def test_below_the_middle_coherence_may_fall(power, kept):
+    assert uniform(0.6, 0.9).keeps(uniform(0.7, 0.6), power) == kept
+
+
+def judged_lower_by(errors, side):
+    """Before and after a change of one figure, whose mean is so many standard errors below 0."""
+    change = np.array([1.0, -1.0] * 8) / 8
+    change -= errors * np.std(change) / len(change) ** 0.5
+    before = uniform(0.5, 0.5, n=16)
+    return before, before._replace(**{side: 0.5 + change})
+
+
+@pytest.mark.parametrize(("lost", "allowed"), [(0.0004, True), (0.0006, False)])
+def test_coherence_may_fall_by_half_a_thousandth(lost, allowed):
+    before, after = uniform(0.8, 0.5), uniform(0.8 - lost, 0.5)
+    assert [after.keeps(before, power) for power in (0.4, 0.5, 1)] == [True, allowed, allowed]
+
+
+@pytest.mark.parametrize(("errors", "allowed"), [(1.8, True), (2.2, False)])
+def test_recall_may_fall_by_two_standard_errors(errors, allowed):
+    before, after = judged_lower_by(errors, "recalls")
+    assert [after.keeps(before, power) for power in (0, 0.5, 0.6)] == [allowed, allowed, True]
+
+
+@pytest.mark.parametrize(("errors", "allowed"), [(0.8, True), (1.2, False)])
+@pytest.mark.parametrize(("side", "power"), [("recalls", 0), ("coherences", 1)])
+def test_worth_may_fall_by_a_standard_error(errors, allowed, side, power):
+    before, after = judged_lower_by(errors, side)
+    assert after.matches(before, power) == allowed
+
+
+@pytest.mark.parametrize(
+    ("coherences", "chosen"),
+    [
+        ([0.5, 0.6, 0.7], 2),
+        ([0.5, 0.7, 0.6], 1),
+        ([0.5, 0.7, 0.7], 2),
+        ([0.5, 0.5, 0.5], 2),
+        ([0.5, 0.4, 0.3], 0),
+        ([0.5, 0.4, 0.6], 2),
+    ],
+)
+def test_the_farthest_is_the_last_that_matches_the_best(coherences, chosen):
+    assert farthest([uniform(coherence, 0.5) for coherence in coherences], 1) == chosen
+
+
+@pytest.mark.parametrize(("power", "chosen"), [(0.4, 3), (0.5, 2), (0.9, 2)])
+def test_the_farthest_is_near_the_most_coherent_on_the_way(power, chosen):
+    coherences = [0.5, 0.508, 0.506, 0.504]
+    recalls = [0.5, 0.6, 0.7, 0.9]
+    judgments = [uniform(*both) for both in zip(coherences, recalls, strict=True)]
+    assert farthest(judgments, power) == chosen
+
+
+@given(st.lists(JUDGMENTS, min_size=1, max_size=5), SHARES)
+def test_the_farthest_keeps_what_the_first_has(judgments, power):
+    assert judgments[farthest(judgments, power)].keeps(judgments[0], power)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("power", [0, 0.3, 0.5, 1])
+def test_where_the_teacher_sees_only_ties_the_first_is_kept(power):
+    assert farthest([uniform(np.nan, 0.5) for _ in range(3)], power) == 0
