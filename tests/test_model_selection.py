@@ -31,8 +31,8 @@ from skperco import (
     PerceptionCoherenceScorer,
     neighbor_recall_score,
     perception_coherence_score,
-    views,
 )
+from skperco.metrics import _anchor_blocks
 
 
 @pytest.fixture(scope="module")
@@ -553,7 +553,7 @@ def test_without_routing_weights_reach_several_scorers(rows, teacher, weights):
 def entries(monkeypatch):
     """How many dissimilarities each call of the scores has made."""
     counts = []
-    look_at = views.to_references
+    look_at = _anchor_blocks.to_references
 
     def counting(references, metric):
         look = look_at(references, metric)
@@ -564,7 +564,7 @@ def entries(monkeypatch):
 
         return from_anchors
 
-    monkeypatch.setattr(views, "to_references", counting)
+    monkeypatch.setattr(_anchor_blocks, "to_references", counting)
     return counts
 
 
