@@ -4,7 +4,7 @@ RUN := MPLBACKEND=Agg $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-processors lint format docs bench clean
+.PHONY: help demo test test-packages test-library test-device test-slow test-processors lint format docs bench clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,8 +12,23 @@ help: ## Say what each target does
 demo: $(VENV)/test.stamp ## Compress real sentence embeddings: a table and a picture
 	$(RUN) -u examples/plot_compress_embeddings.py
 
+# Each process computes on one thread, so that two of them do not compete for the cores.
+TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -q
+# Without it the output of two processes would be mixed.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 test: lint ## Check the style and run the tests
-	$(RUN) -m pytest
+	@echo "Running the tests in three groups, two at a time; each group prints its results when it is done."
+	@$(MAKE) --no-print-directory --jobs=2 $(SYNC) test-packages test-library test-device
+
+test-packages: $(VENV)/test.stamp ## Run the tests of the packages only
+	$(TEST) $(filter-out tests/device/,$(wildcard tests/*/))
+
+test-library: $(VENV)/test.stamp ## Run the tests of the library as a whole only
+	$(TEST) $(wildcard tests/*.py) skperco
+
+test-device: $(VENV)/test.stamp ## Run the tests on a simulated accelerator only
+	$(TEST) tests/device
 
 test-slow: $(VENV)/test.stamp ## Run the long tests
 	$(RUN) -m pytest -m slow

@@ -1,11 +1,8 @@
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from device.accelerator import compiler
 from hypothesis import settings
 from sklearn import config_context
 
@@ -21,33 +18,6 @@ settings.load_profile("skperco")
 def pytest_configure():
     # What the tests compute is small: more threads would only wait for each other.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-
-
-def pytest_collection_finish(session):
-    """Start the suite of the simulated accelerator, which runs beside the other tests."""
-    wanted = any("device_suite" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and compiler() is not None and not session.config.option.collectonly:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/device"]
-        session.config.device_suite = subprocess.Popen(
-            command,
-            cwd=session.config.rootpath,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-
-def pytest_unconfigure(config):
-    suite = getattr(config, "device_suite", None)
-    if suite is not None and suite.poll() is None:
-        suite.kill()
-
-
-@pytest.fixture(scope="session")
-def device_suite(pytestconfig):
-    """The process that runs the suite of the simulated accelerator."""
-    return pytestconfig.device_suite
 
 
 def pytest_terminal_summary(terminalreporter):
