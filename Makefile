@@ -18,7 +18,7 @@ TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -q
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 test: lint ## Check the style and run the tests
-	@echo "Running the tests in three groups, two at a time; each group prints its results when it is done."
+	@echo "Three groups of tests, two at a time; each prints its results when it is done."
 	@$(MAKE) --no-print-directory --jobs=2 $(SYNC) test-packages test-library test-device
 
 test-packages: $(VENV)/test.stamp ## Run the tests of the packages only
@@ -39,7 +39,7 @@ PROCESSORS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_IN
 test-processors: $(VENV)/test.stamp ## Run the tests with the instructions of other processors
 	@set -e; for processor in $(PROCESSORS); do for threads in 1 2; do \
 		echo "$$processor OMP_NUM_THREADS=$$threads"; \
-		env $$processor OMP_NUM_THREADS=$$threads $(RUN) -m pytest -q; done; done
+		env $$processor OMP_NUM_THREADS=$$threads $(MAKE) --no-print-directory test; done; done
 
 lint: $(VENV)/test.stamp ## Check the style
 	$(RUN) -m ruff check .

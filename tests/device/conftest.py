@@ -13,10 +13,9 @@ OPERATORS = accelerator.register() if HAS_COMPILER else None
 
 def pytest_collection_modifyitems(items):
     if not HAS_COMPILER:
+        skip = pytest.mark.skip(reason="there is no C++ compiler to build a device with")
         for item in items:
-            item.add_marker(
-                pytest.mark.skip(reason="there is no C++ compiler to build a device with")
-            )
+            item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")
