@@ -7,8 +7,8 @@ from skperco.ranking._percentile import percentile_rank, power_of_two, soft_perc
 from skperco.utils._tensors import check_double, check_matrices
 
 _LEAST_NEIGHBORS = 3
-# Mean squared difference of two independent ranks: what a student loses that knows nothing.
-_OF_NO_STUDENT = 1 / 6
+# Expected loss of a random student: mean squared difference of two independent uniform ranks.
+_CHANCE_LOSS = 1 / 6
 
 
 class PerceptionCoherenceLoss(torch.nn.Module):
@@ -148,7 +148,7 @@ class PerceptionCoherenceLoss(torch.nn.Module):
                 target += self._zero_unless_finite(teacher, teacher_references)
             losses = rank_loss(seen, target, rank_power=self.rank_power, bandwidth=self.bandwidth)
             if self.n_neighbors is not None:
-                losses = losses + _OF_NO_STUDENT * self.near_weight * self._near(seen, wanted)
+                losses = losses + _CHANCE_LOSS * self.near_weight * self._near(seen, wanted)
             return losses.mean()
 
     def _zero_unless_finite(self, teacher, references):

@@ -1,4 +1,4 @@
-"""Closed forms that the students start from: leading directions, of rows or of predictions."""
+"""Initializations of students in closed form: truncated SVD, of rows or of ridge predictions."""
 
 import numpy as np
 
@@ -114,20 +114,20 @@ class Transfer:
         )
 
     def through(self, directions):
-        """From X to what `directions` make of the predicted targets; a LinearMap.
+        """Compose the ridge regression with a projection of its targets; a LinearMap.
 
-        The regression of what they make of the targets themselves is the same map, but for
-        their bias, and has fewer outputs.
+        Regressing X on the projected targets gives the same map with fewer outputs; only the bias
+        has to be added.
         """
         project = LinearMap(directions.weight, 0)
         weight, bias = self.ridge.fit(_through(self.targets, project), self.alpha)
         return LinearMap(weight, bias + directions.bias)
 
     def cross_predictions(self, X, targets, sample_weight):
-        """Predictions of rows by regressions that have not seen them, and a teacher.
+        """Out-of-fold predictions of the rows, and a pseudo-teacher.
 
-        The teacher is the predictions beside the targets: what can be predicted at all counts
-        more than what cannot.
+        The pseudo-teacher concatenates the predictions and down-weighted targets, so that
+        predictable directions dominate.
 
         Returns
         -------

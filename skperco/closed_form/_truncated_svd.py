@@ -66,7 +66,7 @@ def leading_directions(X, n_components, *, center, sample_weight, random_state):
 def _moment_directions(X, mean, n_components, sample_weight):
     squares = moments(X, sample_weight)
     squares -= sample_weight.sum() * np.outer(mean, mean)
-    # By NumPy, whose threads have multiplied: those of SciPy would have to fight them.
+    # NumPy and SciPy bundle separate BLAS thread pools, and that of NumPy is active after the product.
     values, vectors = np.linalg.eigh(squares)
     leading = slice(None, -n_components - 1, -1)
     return _of_nonzero(values[leading], vectors[:, leading].T, len(squares))
@@ -103,8 +103,8 @@ def _completed(directions, n_components):
 
 def _iterated_directions(X, mean, n_components, sample_weight, random_state):
     X = X[:] if isinstance(X, MappedRows) else X
-    # In the type of X: of wide rows, a few directions take much memory. It must hold the products
-    # with what the shortest rows weigh.
+    # In the dtype of X, since the singular vectors of wide rows take much memory. The weights of the
+    # shortest rows are clipped so that their products do not overflow.
     root = np.sqrt(sample_weight).clip(max=np.finfo(X.dtype).max ** 0.5)
     root = root.astype(X.dtype)[:, None]
     mean = mean.astype(X.dtype)[:, None]
@@ -160,7 +160,7 @@ def moments(X, sample_weight):
     total = np.zeros((X.shape[1], X.shape[1]))
     roots = np.sqrt(sample_weight)
     for rows, block in blocks(X, _ROWS_PER_BLOCK):
-        # NumPy knows that a product with itself is symmetric, which takes half the time.
+        # NumPy computes the product of a matrix with its own transpose in half the time.
         weighted = sp.diags_array(roots[rows]) @ block.astype(np.float64)
         product = weighted.T @ weighted
         total += product.toarray() if sp.issparse(product) else product

@@ -21,10 +21,10 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
     Parameters
     ----------
     anchors : torch.Tensor of shape (..., n_anchors, n_features)
-        Rows that look; leading dimensions, if any, make a batch. With
+        Leading dimensions, if any, are those of a batch. With
         ``metric="precomputed"``, rows of a table, of shape (n_anchors, n_references).
     references : torch.Tensor of shape (..., n_references, n_features) or None
-        Rows that are looked at, of the dtype and on the device of `anchors`. Ignored with
+        In the dtype and on the device of `anchors`. Ignored with
         ``metric="precomputed"``.
     metric : {"cosine", "euclidean", "sqeuclidean", "manhattan", "correlation", \
             "precomputed"} or callable, default="cosine"
@@ -268,7 +268,7 @@ _NORMALIZATIONS = {
 
 
 class _UnitRows(torch.autograd.Function):
-    """One pass over the gradient, where to go back through each quotient takes ten."""
+    """L2 normalization with a fused backward pass; autograd would take about ten passes."""
 
     @staticmethod
     def forward(ctx, rows):

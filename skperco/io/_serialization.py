@@ -16,8 +16,7 @@ from skperco.utils._validation import device_here
 _OUTPUT = "_sklearn_output_config"
 _STUDENT, _STREAM, _START = "student", "stream", "stream.start"
 _SEED_OF_MODULES = 0
-# Attributes by their types; of the lists some may be None. What a fit was not yet to know when it
-# was saved on its way is missing.
+# Fitted attributes and their JSON types. Checkpoints written during a fit lack those set at its end.
 _NUMBERS = {
     "n_components_": int,
     "n_features_in_": int,

@@ -1,4 +1,4 @@
-"""Several representations of the same samples, as some samples see others in each of them."""
+"""Blockwise anchor-to-reference dissimilarities of several representations of the same samples."""
 
 from functools import partial
 from typing import NamedTuple
@@ -28,20 +28,20 @@ SAMPLED_REFERENCES = 2000
 _ENTRIES_PER_BLOCK = 2**19
 _LEAST_ANCHORS_PER_BLOCK = 8
 _ROWS_PER_CHUNK = 2**14
-# Distances that differ by no more than this share of the largest are tied: rounding may have
-# told them apart.
+# Distances whose difference is at most this fraction of the largest are ties, since the difference
+# may be a rounding error.
 _TIE_RTOL = 1e-12
 
 
 class Sight(NamedTuple):
-    """What a block of anchors sees; no anchor sees itself.
+    """Dissimilarities of a block of anchors to references other than themselves.
 
     Attributes
     ----------
     places : ndarray of shape (n_block,)
-        Which of the anchors these are.
+        Positions of these anchors among all anchors.
     own : ndarray of shape (n_block,)
-        Place of each anchor among the references, all -1 if none is among them.
+        Position of each anchor among the references, all -1 if none is among them.
     seen : list of torch.Tensor of shape (n_block, n_others), float64
         Dissimilarities, in each representation.
     weights : torch.Tensor of shape (n_block, n_others), float64, or None
@@ -57,7 +57,7 @@ class Sight(NamedTuple):
 class Views:
     """Representations of the same samples, checked; without the samples of weight zero.
 
-    Values are checked where they are looked at, and only there.
+    Values are checked when they are read, and only those that are read.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ class Views:
         )
 
     def _fetch(self, anchors, references):
-        """Ask for all rows of Dask's at once, if they are few: it would compute all for each."""
+        """Compute the rows of Dask arrays together, if they are few, not once for each array."""
         lazy = [view.rows for view in self._views if isinstance(view.rows, LazyRows)]
         samples = np.union1d(anchors, references) if lazy else []
         if 0 < len(samples) <= _ROWS_PER_CHUNK:
@@ -210,14 +210,14 @@ class _View:
 
 
 class _Scene:
-    """The references, as they look in one representation."""
+    """Dissimilarities to the references in one representation."""
 
     def __init__(self, view, references, device):
         self.view = view
         self.references = references
         self.device = device
         self.is_table = view.metric == "precomputed"
-        # More of them are prepared anew for each block, rather than held.
+        # A longer list of references is prepared again for each block, to bound the memory.
         self.held = None
         if not self.is_table and len(references) <= _ROWS_PER_CHUNK:
             self.held = self._look_at(references)

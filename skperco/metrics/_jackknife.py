@@ -68,9 +68,8 @@ def estimate(views, anchors, references, n_jobs=None):
 
     Notes
     -----
-    The delete-one jackknife [1]_: who leaves takes its view as an anchor with it, and its part
-    in what all others see as a reference. Both are counted at once, from each reference's share
-    in the pairs that an anchor sees.
+    The delete-one jackknife [1]_. Leaving out a sample removes it both as an anchor and as a
+    reference of all other anchors; both contributions are accumulated in one pass.
 
     References
     ----------

@@ -90,7 +90,8 @@ def perception_coherence_score(
     Pairs that the teacher ties say nothing and are left out, as is an anchor that sees only
     ties; an anchor is never its own reference. Embeddings are compared in float64, and
     distances that differ by less than 1e-12 of the largest that the anchor sees count as tied,
-    so that rounding does not break ties; tables and callables are taken at their word.
+    so that rounding does not break ties. No tie tolerance is applied to precomputed dissimilarities
+    or callable metrics.
 
     Without ties the score is :math:`(1 + \tau) / 2` with the mean over anchors of Kendall's
     :math:`\tau`. It is based on an idea of [1]_, in this project's own definition.

@@ -58,7 +58,7 @@ class LinearStudent(torch.nn.Module):
 
 
 class ProjectionStudent(LinearStudent):
-    """A linear student that knows how much of each row it loses.
+    """Linear projection with a learned correction proportional to the relative residual norm.
 
     The direction of an image, which is all that cosine looks at, does not say how much of the
     row lies outside the few dimensions that are kept. With the image y of a row x, and the
@@ -97,9 +97,9 @@ class ProjectionStudent(LinearStudent):
 
 
 class _LossTold(torch.autograd.Function):
-    """Images that tell how much of their rows is lost, as :class:`ProjectionStudent` has it.
+    """The correction of :class:`ProjectionStudent`, with a fused backward pass.
 
-    By hand the gradient takes a third of the passes over tables as large as the images.
+    It takes a third of the passes over tables as large as the embeddings that autograd takes.
     """
 
     @staticmethod

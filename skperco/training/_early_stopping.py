@@ -1,4 +1,4 @@
-"""Trials: fits without the held-out samples, which judge them and so decide about the last fit."""
+"""Early stopping: validation fits, evaluated on held-out samples, decide about the final fit."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -11,12 +11,13 @@ from skperco.training._holdout import Judge, Judgment, farthest
 from skperco.training._student_fit import Fit, Plan
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-# Of some hundred held-out rows, one is as near as ten of as many thousands; two say so with less
-# noise. It is still noise that chooses between two ridge regressions by so few, which differ in
-# far more than what is near.
+# Neighbors for validation recall. With a few hundred validation rows, one or two neighbors span the
+# radius of ten neighbors among thousands; two are less noisy. Selecting alpha needs a smoother
+# criterion, hence ten.
 _NEIGHBORS = 2
 _NEIGHBORS_OF_RIDGE = 10
-# A trial that may not go farther than this is repeated with so many times the far weight.
+# A validation fit that stops before this fraction is repeated with a larger weight of the global loss,
+# multiplied by this factor.
 _SHORT = 0.5
 _FIRMER = 2.5
 
@@ -60,7 +61,7 @@ class Decision(NamedTuple):
 
 
 def decide(fitted, pool, held_out, plan, seed):
-    """Fit without the held-out samples, and ask them.
+    """Fit without the held-out samples and evaluate the students on them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Held-out rows, and what they say about a student."""
+"""Evaluation of students on held-out rows."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from skperco.dissimilarity._dense import check_no_nan, to_references, without_di
 from skperco.metrics._common import mean_of_defined, neighbor_shares
 from skperco.metrics._concordance import Ranking, compare, rank, row_chunks
 
-# Coherence that a student may lose for the neighbors that it gains: against the closed form, and
-# against the most coherent on the way, since what costs more than this gains hardly a neighbor.
+# Largest coherence loss accepted in exchange for recall, relative to the initialization and to the
+# best point on the interpolation path. Beyond it recall no longer improves.
 _TOLERANCE = 5e-4
 _TOLERANCE_ON_THE_WAY = 3e-3
 
 
 class Judgment(NamedTuple):
-    """How well each held-out row says that a student keeps the order and the neighbors."""
+    """Coherence and recall of a student at each held-out row."""
 
     coherences: np.ndarray
     recalls: np.ndarray
@@ -60,7 +60,7 @@ class Judgment(NamedTuple):
 
 
 def farthest(judgments, rank_power):
-    """Number of the last judgment that loses nothing against the first or the best.
+    """Index of the last judgment that loses nothing against the first or the best.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def _standard_error(values):
 
 
 class _Part(NamedTuple):
-    """Some of the held-out rows, and what the teacher says of the others as they see them."""
+    """Some held-out rows as anchors, with the teacher's ranking of the other rows."""
 
     rows: torch.Tensor
     others: torch.Tensor
@@ -96,7 +96,7 @@ class _Part(NamedTuple):
 
 
 class Judge:
-    """The teacher's view of held-out rows, from each to the others.
+    """Evaluates students by the teacher's rankings of held-out rows.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Judge:
         The student's.
     sample_weight : ndarray of shape (n_rows,)
     n_neighbors : int
-        How many nearest rows the recall looks at; all others if they are fewer.
+        Number of nearest rows that the recall compares; all others if they are fewer.
     """
 
     def __init__(self, table, metric, sample_weight, n_neighbors):
@@ -117,7 +117,7 @@ class Judge:
         self.parts = list(self._parts(table))
 
     def __call__(self, images):
-        """Judgment of a student by its images of the rows, an ndarray."""
+        """Judgment of a student, given its embeddings of the rows, an ndarray."""
         images = torch.from_numpy(images).to(self.device, torch.float64)
         look = to_references(images, self.metric)
         judged = zip(
@@ -142,7 +142,7 @@ class Judge:
         return check_no_nan(look(anchors), self.metric, "metric")
 
     def _judged(self, part, seen):
-        """Coherence and recall of each row of a part, by what it sees of all rows."""
+        """Coherence and recall of each row of a part, given its dissimilarities to all rows."""
         seen = seen.gather(1, part.others)
         shared = torch.minimum(neighbor_shares(seen, self.n_neighbors), part.nearest)
         coherences = compare(part.ranking, rank(seen, part.weights), part.weights)

@@ -1,4 +1,4 @@
-"""The two terms of the refinement's loss: which pairs they draw, and what they say of them."""
+"""The two terms of the training loss, and the dissimilarities that they compare."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,9 @@ _ORDERS = {"euclidean": 2, "manhattan": 1}
 
 
 class Comparison(NamedTuple):
-    """How a step compares images. An affine change of an anchor's row changes neither loss.
+    """Dissimilarities used in training, up to the transforms to which the losses are invariant.
+
+    Both losses are invariant to an affine transform of all dissimilarities of an anchor.
 
     Attributes
     ----------

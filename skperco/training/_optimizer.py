@@ -11,20 +11,20 @@ from skperco.training._distributed import Processes
 from skperco.training._objective import FarTerm, NearTerm, comparison_by
 
 _FAR_POWER = 1.4
-# The far term takes the first so many anchors of a step: sorts are dear, and what random
-# references teach hardly differs from anchor to anchor.
+# Limit of the number of anchors of the global loss in a step: sorting dominates its cost, and its
+# gradient varies little between anchors.
 _FAR_ANCHORS = 256
-# Of the first steps, which are coarse: this share of all. Half the anchors of the far term serve
-# them, and another refinement may fork there from one of fewer rows: it comes as far as if it had
-# gone all the way on its own.
-_COARSE = 1 / 3
+# Fraction of max_iter used as a cheap warm-up with half as many anchors for the global loss. The final
+# fit resumes from the state of the validation fit at the end of the warm-up; measured to be as good as
+# training from scratch.
+_WARMUP_FRACTION = 1 / 3
 _MOMENTUM = 0.9
 _AVERAGING = 0.95
-_TINY = 1e-30
+_EPS = 1e-30
 
 
 class Settings(NamedTuple):
-    """What the distiller's parameters say about the refinement."""
+    """Parameters of the training."""
 
     metric: str | Callable
     rank_power: float
@@ -152,7 +152,7 @@ class Refinement:
             gradients = self.processes.mean(gradients)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 # The gradient itself is not divided: of wide rows it takes much memory.
-                scale = (1 - _MOMENTUM) / gradient.norm().clamp(min=_TINY)
+                scale = (1 - _MOMENTUM) / gradient.norm().clamp(min=_EPS)
                 parameter.velocity.mul_(_MOMENTUM).addcmul_(gradient, scale)
                 parameter.value.sub_(parameter.velocity, alpha=rate * parameter.scale)
                 parameter.average.lerp_(parameter.value, 1 - _AVERAGING)
@@ -207,7 +207,7 @@ class Refinement:
 
     @property
     def _n_coarse(self):
-        return int(_COARSE * self.settings.max_iter)
+        return int(_WARMUP_FRACTION * self.settings.max_iter)
 
     def _pair(self, anchors):
         """Some of the anchors, and references of all processes."""

@@ -75,7 +75,11 @@ class Progress:
         self._end(self.context, attributes)
 
     def say(self, message, *values):
-        """Log a line, and print it if the estimator is to; else no device is waited for."""
+        """Log and, if verbose, print a line.
+
+        It returns before the values are formatted when nobody reads them, to avoid a synchronization
+        with the device.
+        """
         logs, prints = _LOGGER.isEnabledFor(logging.INFO), self.estimator.verbose
         if not (logs or prints):
             return

@@ -1,4 +1,4 @@
-"""Streams: a bounded random sample of all batches so far, which stands for them."""
+"""Streams: reservoir sampling of all batches so far."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,8 @@ from sklearn.utils import check_random_state
 from skperco.training._samples import Samples
 from skperco.utils._chunking import stacked
 
-# The student learns again when as many rows have come as there were, divided by this: fewer change
-# little about the sample.
-_NEWS = 10
+# Refit once the stream has grown by one part in this many since the last fit.
+_REFIT_GROWTH = 10
 
 
 class Stream(NamedTuple):
@@ -72,4 +71,4 @@ class Stream(NamedTuple):
     @property
     def has_news(self):
         """Whether enough rows have come for the student to learn again."""
-        return _NEWS * (self.n_seen - self.n_learned) >= self.n_learned
+        return _REFIT_GROWTH * (self.n_seen - self.n_learned) >= self.n_learned

@@ -1,4 +1,4 @@
-"""Fit: a student's way from its closed form through the refinement, on given samples."""
+"""Fit: initialization in closed form and training of one student on given samples."""
 
 import copy
 from collections.abc import Callable
@@ -19,17 +19,18 @@ from skperco.training._teacher import Teacher
 from skperco.utils._chunking import MappedRows, RowTaker
 
 _LEAST_ROWS = 3
-# Against overfitting, a step of a transfer hides a share of the features, and is shorter; and
-# the order of all, which few features tell, weighs more.
+# Regularization of transfers: feature dropout, a smaller learning rate and a larger weight of the
+# global loss (global order can be predicted from few features, neighborhoods cannot).
 _TRANSFER_DROPOUT = 0.15
 _TRANSFER_RATE = 0.3
 _TRANSFER_FAR_WEIGHT = 2.5
-# The last steps of a transfer gain hardly a neighbor, and lose the order of all.
+# Fraction of the way to the trained student that a transfer goes at most: the last part was measured
+# to gain no recall and to lose coherence.
 _TRANSFER_REACH = 0.8
 
 
 class Plan(NamedTuple):
-    """What a fit is to be, whatever its samples.
+    """Configuration of a fit, independent of its samples.
 
     Attributes
     ----------
@@ -58,7 +59,7 @@ class Plan(NamedTuple):
 
 
 class Fit:
-    """A student in its closed form, and then anywhere on the way to the refined one.
+    """A student: its initialization, its training, and the interpolation between the two.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the teacher sees: dissimilarities between rows, their nearest, and coordinates."""
+"""The teacher: dissimilarities between rows, and lists of nearest neighbors."""
 
 import math
 
@@ -47,8 +47,8 @@ class Pool:
 
 
 _ENTRIES_PER_BLOCK = 2**20
-# So many times as many neighbors are found for a whole as its parts would miss on average, so
-# that hardly any row of a part lacks one.
+# Over-fetch factor: neighbors are searched once for the full set; after held-out rows are dropped,
+# nearly every row must still have n_neighbors.
 _SPARE = 1.2
 _LEAST_SPARE = 10
 
