@@ -31,7 +31,7 @@ from skperco.students._builtin import is_built_in, kind_of
 from skperco.students._custom import check_module, new_module
 from skperco.students._embed import embed
 from skperco.training._distributed import Processes
-from skperco.training._early_stopping import FRACTIONS, Decision, decide
+from skperco.training._early_stopping import FRACTIONS, EarlyStoppingResult, decide
 from skperco.training._optimizer import Settings
 from skperco.training._progress import Progress
 from skperco.training._reservoir import Stream
@@ -338,8 +338,8 @@ class CoherenceDistiller(
             X, y, teacher_embeddings, sample_weight, reset=start is None
         )
         processes = Processes(self.distributed)
-        random_state = processes.from_first(check_random_state(self.random_state))
-        samples, n_samples = processes.pooled(samples, self.max_samples, random_state)
+        random_state = processes.broadcast_object(check_random_state(self.random_state))
+        samples, n_samples = processes.gather_samples(samples, self.max_samples, random_state)
         device = device_of(X, self.device)
         self._learn(samples, device, start, random_state, processes)
         self.n_samples_seen_ = n_samples
@@ -390,16 +390,16 @@ class CoherenceDistiller(
         if batch.teacher_metric == "precomputed":
             raise ValueError("teacher_metric='precomputed' has no table of all batches: use fit.")
         if learned:
-            self._kept(self.student_)
+            self._check_warm_start(self.student_)
             self._check_same_metrics(batch.teacher_metric)
         batch = batch.take(batch.rows)
         if stream is None:
-            stream = Stream.begun_by(
+            stream = Stream.from_batch(
                 batch, self.max_samples, self.random_state, self.student_ if learned else None
             )
         else:
-            stream = stream.followed_by(batch)
-        if stream.has_news:
+            stream = stream.update(batch)
+        if stream.should_refit:
             device = device_of(X, self.device)
             random_state = check_random_state(self.random_state)
             self._learn(stream.samples, device, stream.start, random_state, processes)
@@ -424,7 +424,7 @@ class CoherenceDistiller(
         decision = self._decide(fitted, *pool.split(n_held_out), plan, trial_seed)
         self._report(decision, progress)
         student = self._last_student(samples, pool, decision, seed)
-        processes.share(student)
+        processes.broadcast_module(student)
         self.student_ = student.cpu()
         self.n_components_ = plan.n_components
         self.metric_, self.teacher_metric_ = self.metric, samples.teacher_metric
@@ -502,7 +502,7 @@ class CoherenceDistiller(
     def _plan(self, fitted, start, device, watch, processes, module_seed):
         student = self.student
         if start is not None:
-            n_components = self._kept(start)
+            n_components = self._check_warm_start(start)
         elif isinstance(student, str):
             n_components = self._count_components(fitted)
         else:
@@ -534,8 +534,8 @@ class CoherenceDistiller(
         )
 
     def _decide(self, fitted, pool, held_out, plan, seed):
-        """A Decision, and what users may know of it."""
-        decision = Decision(plan)
+        """A EarlyStoppingResult, and what users may know of it."""
+        decision = EarlyStoppingResult(plan)
         refines = plan.settings.max_iter > 0
         if held_out.n_rows and (refines or fitted.teacher is not None):
             decision = decide(fitted, pool, held_out, plan, seed)
@@ -568,7 +568,7 @@ class CoherenceDistiller(
         module = new_module(self.student, fitted.X.shape[1], wanted, int(seed), device)
         return module, check_module(module, fitted.X, self.n_components, device)
 
-    def _kept(self, start):
+    def _check_warm_start(self, start):
         """The number of components of a student that learns on, if it is of the kind wanted."""
         found = kind_of(start, self.n_components_)
         kind = self.student if isinstance(self.student, str) else "module"
@@ -626,13 +626,11 @@ class CoherenceDistiller(
         check_is_fitted(self, "student_")
         if is_lazy(X):
             return self._transform_lazily(X, out)
-        # Built-in students map rows that are not finite to embeddings that are not, so it is enough,
-        # and cheaper, to check the output.
+        # Built-in students map rows that are not finite to embeddings that are not, so it is
+        # enough, and cheaper, to check the output.
         built_in = is_built_in(self.student_)
         output_reveals_nan = built_in and not sp.issparse(X)
-        rows = self._check_rows(
-            X, built_in, reset=False, ensure_all_finite=not output_reveals_nan
-        )
+        rows = self._check_rows(X, built_in, reset=False, ensure_all_finite=not output_reveals_nan)
         if out is not None:
             check_output(out, rows.shape[0], self.n_components_)
         images = embed(

@@ -60,9 +60,9 @@ def routing():
 
 @pytest.fixture(params=["few columns", "many columns"])
 def columns(request, monkeypatch):
-    """Both ways to the same closed form: by moments and by iterations."""
+    """Both ways to the same closed form: by gram_matrix and by iterations."""
     if request.param == "many columns":
         for module in (_truncated_svd, _ridge):
-            monkeypatch.setattr(module, "MOMENT_COLUMNS", 0)
+            monkeypatch.setattr(module, "GRAM_COLUMNS", 0)
     monkeypatch.setattr(_ridge, "_CG_TOLERANCE", 1e-10)
     monkeypatch.setattr(_ridge, "_CG_STEPS", 1000)

@@ -2,7 +2,6 @@ import ast
 import subprocess
 import sys
 from importlib import metadata
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -105,10 +104,6 @@ def test_all_is_sorted(module):
 
 def test_version_is_that_of_the_distribution():
     assert skperco.__version__ == metadata.version("skperco")
-
-
-def test_types_are_declared():
-    assert (files("skperco") / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("module", MODULES)

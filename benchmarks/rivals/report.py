@@ -169,7 +169,7 @@ def _out_of_sight(panel, methods):
         f"({panel.mean(method, COHERENCE):.2f}, {panel.mean(method, RECALL):.2f})"
         for method in methods
     ]
-    return textwrap.fill(f"out of sight: {', '.join(places)}", 70) if places else ""
+    return textwrap.fill(f"out of block: {', '.join(places)}", 70) if places else ""
 
 
 def _spread_out(heights):

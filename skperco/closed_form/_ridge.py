@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from skperco.closed_form._truncated_svd import (
-    MOMENT_COLUMNS,
+    GRAM_COLUMNS,
     LinearMap,
-    cross_moments,
-    moments,
+    cross_product,
+    gram_matrix,
     root_mean_square_norm,
     weighted_sum,
 )
@@ -38,8 +38,8 @@ class Ridge:
     def __init__(self, X, *, intercept, sample_weight):
         self._scale = root_mean_square_norm(X, sample_weight)
         self._design = _Design(X, intercept * self._scale, _of_mean_one(sample_weight))
-        self._has_few_columns = X.shape[1] <= MOMENT_COLUMNS
-        solver = _MomentSolver if self._has_few_columns else _GradientSolver
+        self._has_few_columns = X.shape[1] <= GRAM_COLUMNS
+        solver = _GramSolver if self._has_few_columns else _GradientSolver
         self._solver = solver(self._design)
 
     def path(self, targets, alphas):
@@ -114,22 +114,22 @@ class _Design(NamedTuple):
         )
 
 
-class _MomentSolver:
-    """Solves for any strength by the eigenvectors of the moments."""
+class _GramSolver:
+    """Solves for any strength by the eigenvectors of the Gram matrix."""
 
     def __init__(self, design):
         self.design = design
         sums = weighted_sum(design.X, design.sample_weight)
         corner = design.constant * sums[:, None]
         total = design.constant**2 * design.sample_weight.sum()
-        squares = moments(design.X, design.sample_weight)
+        squares = gram_matrix(design.X, design.sample_weight)
         values, self.vectors = np.linalg.eigh(np.block([[squares, corner], [corner.T, total]]))
         self.values = values.clip(0)[:, None]
 
     def __call__(self, targets):
         """From strengths to coefficients of shape (n_features + 1, n_outputs)."""
         design = self.design
-        right = cross_moments(design.X, targets, design.sample_weight)
+        right = cross_product(design.X, targets, design.sample_weight)
         constant = design.constant * weighted_sum(targets, design.sample_weight)
         rotated = self.vectors.T @ np.vstack([right, constant])
         return lambda alpha: self.vectors @ (rotated / (self.values + alpha))

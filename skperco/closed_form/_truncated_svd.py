@@ -10,8 +10,8 @@ from sklearn.utils.extmath import svd_flip
 from skperco.dissimilarity._sparse import sparse_squared_norms
 from skperco.utils._chunking import MappedRows, blocks
 
-# Up to so many columns their (columns x columns) moments are cheaper than iterations.
-MOMENT_COLUMNS = 2048
+# Up to so many columns the Gram matrix is cheaper than iterations.
+GRAM_COLUMNS = 2048
 _ROWS_PER_BLOCK = 2**13
 _COMPLETION_SEED = 0
 
@@ -51,8 +51,8 @@ def leading_directions(X, n_components, *, center, sample_weight, random_state):
     """
     n_features = X.shape[1]
     mean = weighted_sum(X, sample_weight) / sample_weight.sum() if center else np.zeros(n_features)
-    if n_features <= MOMENT_COLUMNS:
-        directions = _moment_directions(X, mean, n_components, sample_weight)
+    if n_features <= GRAM_COLUMNS:
+        directions = _gram_directions(X, mean, n_components, sample_weight)
     elif n_components < min(X.shape):
         directions = _iterated_directions(X, mean, n_components, sample_weight, random_state)
     else:
@@ -63,10 +63,11 @@ def leading_directions(X, n_components, *, center, sample_weight, random_state):
     return LinearMap(directions, -directions @ mean)
 
 
-def _moment_directions(X, mean, n_components, sample_weight):
-    squares = moments(X, sample_weight)
+def _gram_directions(X, mean, n_components, sample_weight):
+    squares = gram_matrix(X, sample_weight)
     squares -= sample_weight.sum() * np.outer(mean, mean)
-    # NumPy and SciPy bundle separate BLAS thread pools, and that of NumPy is active after the product.
+    # NumPy and SciPy bundle separate BLAS thread pools, and that of NumPy is active after the
+    # product.
     values, vectors = np.linalg.eigh(squares)
     leading = slice(None, -n_components - 1, -1)
     return _of_nonzero(values[leading], vectors[:, leading].T, len(squares))
@@ -103,8 +104,8 @@ def _completed(directions, n_components):
 
 def _iterated_directions(X, mean, n_components, sample_weight, random_state):
     X = X[:] if isinstance(X, MappedRows) else X
-    # In the dtype of X, since the singular vectors of wide rows take much memory. The weights of the
-    # shortest rows are clipped so that their products do not overflow.
+    # In the dtype of X, since the singular vectors of wide rows take much memory. The weights of
+    # the shortest rows are clipped so that their products do not overflow.
     root = np.sqrt(sample_weight).clip(max=np.finfo(X.dtype).max ** 0.5)
     root = root.astype(X.dtype)[:, None]
     mean = mean.astype(X.dtype)[:, None]
@@ -155,19 +156,19 @@ def weighted_sum(X, sample_weight):
     return sum(sample_weight[rows] @ block for rows, block in blocks(X, _ROWS_PER_BLOCK))
 
 
-def moments(X, sample_weight):
-    """X.T X, weighted, in double precision but without a double copy of X."""
+def gram_matrix(X, sample_weight):
+    """Weighted Gram matrix X.T X, in double precision but without a double copy of X."""
     total = np.zeros((X.shape[1], X.shape[1]))
     roots = np.sqrt(sample_weight)
     for rows, block in blocks(X, _ROWS_PER_BLOCK):
-        # NumPy computes the product of a matrix with its own transpose in half the time.
+        # The product of a matrix with its own transpose takes NumPy half the time of others.
         weighted = sp.diags_array(roots[rows]) @ block.astype(np.float64)
         product = weighted.T @ weighted
         total += product.toarray() if sp.issparse(product) else product
     return total
 
 
-def cross_moments(X, Y, sample_weight):
+def cross_product(X, Y, sample_weight):
     """X.T Y, weighted, in double precision; Y is dense."""
     total = np.zeros((X.shape[1], Y.shape[1]))
     for (rows, block), (_, others) in zip(

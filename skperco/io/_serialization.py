@@ -16,7 +16,8 @@ from skperco.utils._validation import device_here
 _OUTPUT = "_sklearn_output_config"
 _STUDENT, _STREAM, _START = "student", "stream", "stream.start"
 _SEED_OF_MODULES = 0
-# Fitted attributes and their JSON types. Checkpoints written during a fit lack those set at its end.
+# Fitted attributes and their JSON types. Checkpoints written during a fit lack those that are set
+# at its end.
 _NUMBERS = {
     "n_components_": int,
     "n_features_in_": int,

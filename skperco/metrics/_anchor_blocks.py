@@ -33,24 +33,24 @@ _ROWS_PER_CHUNK = 2**14
 _TIE_RTOL = 1e-12
 
 
-class Sight(NamedTuple):
+class AnchorBlock(NamedTuple):
     """Dissimilarities of a block of anchors to references other than themselves.
 
     Attributes
     ----------
-    places : ndarray of shape (n_block,)
+    positions : ndarray of shape (n_block,)
         Positions of these anchors among all anchors.
     own : ndarray of shape (n_block,)
         Position of each anchor among the references, all -1 if none is among them.
-    seen : list of torch.Tensor of shape (n_block, n_others), float64
-        Dissimilarities, in each representation.
+    dissimilarities : list of torch.Tensor of shape (n_block, n_others), float64
+        To the references, in each representation.
     weights : torch.Tensor of shape (n_block, n_others), float64, or None
         Of the references; None if all weigh the same.
     """
 
-    places: np.ndarray
+    positions: np.ndarray
     own: np.ndarray
-    seen: list
+    dissimilarities: list
     weights: torch.Tensor | None
 
 
@@ -123,7 +123,7 @@ class Views:
         return rng.permutation(self.n_samples)[:n_drawn]
 
     def look(self, function, anchors, references, n_jobs=None):
-        """Call a function with every Sight of the anchors, a block at a time.
+        """Call a function with every AnchorBlock of the anchors, a block at a time.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class Views:
         weights = None
         if np.ptp(self.weights) > 0:
             weights = torch.from_numpy(self.weights[references]).to(self.device)
-        scenes = [_Scene(view, self.kept[references], self.device) for view in self._views]
+        scenes = [_ReferenceBlock(view, self.kept[references], self.device) for view in self._views]
         call = delayed(partial(_call, function))
         return Parallel(n_jobs=n_jobs, prefer="threads")(
             call(scenes, self.kept[anchors[places]], places, own[places], weights)
@@ -173,7 +173,7 @@ def _call(function, scenes, anchors, places, own, weights):
     if own[0] >= 0:
         seen = [without_own(dissimilarities, own) for dissimilarities in seen]
         weights = None if weights is None else without_own(weights, own)
-    return function(Sight(places, own, seen, weights))
+    return function(AnchorBlock(places, own, seen, weights))
 
 
 def without_own(values, own):
@@ -209,7 +209,7 @@ class _View:
         return taken.astype(np.float64, copy=False)
 
 
-class _Scene:
+class _ReferenceBlock:
     """Dissimilarities to the references in one representation."""
 
     def __init__(self, view, references, device):

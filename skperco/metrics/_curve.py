@@ -106,16 +106,16 @@ def coherence_curve(
     percentiles = _check_percentiles(percentiles, len(references))
     rtols = views.rtols
 
-    def measure(sight):
-        ordered, order = sort_rows(sight.seen[0])
-        student = sight.seen[1].gather(1, order)
-        weights = arrange(sight.weights, order)
+    def measure(block):
+        ordered, order = sort_rows(block.dissimilarities[0])
+        student = block.dissimilarities[1].gather(1, order)
+        weights = arrange(block.weights, order)
         runs = _runs(ordered, weights, rtols[0])
         coherences = []
         for percentile in percentiles:
             share = _shares(*runs, weights, percentile)
             coherences.append(_nearest_concordance(ordered, student, weights, share, rtols))
-        return sight.places, torch.stack(coherences, dim=1)
+        return block.positions, torch.stack(coherences, dim=1)
 
     coherences = gather(views.look(measure, anchors, references, n_jobs))
     weights = views.weights[anchors]

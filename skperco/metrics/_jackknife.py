@@ -77,18 +77,18 @@ def estimate(views, anchors, references, n_jobs=None):
        (1981), 586-596.
     """
 
-    def count(sight):
-        weights = torch.from_numpy(views.weights[anchors[sight.places]]).to(views.device)
-        teacher, *students = sight.seen
+    def count(block):
+        weights = torch.from_numpy(views.weights[anchors[block.positions]]).to(views.device)
+        teacher, *students = block.dissimilarities
         teacher_rtol, *rtols = views.rtols
         counts = pair_counts(
             teacher,
             students,
-            weights=sight.weights,
+            weights=block.weights,
             teacher_rtol=teacher_rtol,
             student_rtols=rtols,
         )
-        return sight.places, [_block_sums(one, sight, weights) for one in counts]
+        return block.positions, [_block_sums(one, block, weights) for one in counts]
 
     results = views.look(count, anchors, references, n_jobs)
     places = np.concatenate([places for places, _ in results])
@@ -138,10 +138,10 @@ class _BlockSums(NamedTuple):
     weight: np.ndarray
 
 
-def _block_sums(counts, sight, anchor_weights):
+def _block_sums(counts, block, anchor_weights):
     agreeing, strict = counts
-    if sight.weights is not None:
-        agreeing, strict = agreeing * sight.weights, strict * sight.weights
+    if block.weights is not None:
+        agreeing, strict = agreeing * block.weights, strict * block.weights
     # Every pair has been counted from both of its ends.
     all_agreeing, all_strict = (part.sum(1, keepdim=True) / 2 for part in (agreeing, strict))
     # What is left of a difference of sums may be nothing but their rounding errors.
@@ -150,8 +150,8 @@ def _block_sums(counts, sight, anchor_weights):
     sees = ~without.isnan()
     total = anchor_weights[:, None] * without.nan_to_num()
     weight = anchor_weights[:, None] * sees
-    if sight.own[0] >= 0:
-        total, weight = with_own(total, sight.own), with_own(weight, sight.own)
+    if block.own[0] >= 0:
+        total, weight = with_own(total, block.own), with_own(weight, block.own)
     coherences = concordant_share(all_agreeing, all_strict)
     return _BlockSums(
         *(part.cpu().numpy() for part in (coherences[:, 0], total.sum(0), weight.sum(0)))

@@ -84,12 +84,12 @@ def pairwise_perception_coherence(
     views.require(3, "an anchor and two references")
     anchors, references = views.draw(n_anchors, n_references, check_random_state(random_state))
 
-    def measure(sight):
+    def measure(block):
         parts = [
             _table(chunk, weights, views.rtols)
-            for *chunk, weights in row_chunks(*sight.seen, weights=sight.weights)
+            for *chunk, weights in row_chunks(*block.dissimilarities, weights=block.weights)
         ]
-        return sight.places, torch.cat(parts)
+        return block.positions, torch.cat(parts)
 
     tables = gather(views.look(measure, anchors, references, n_jobs))
     weights = views.weights[anchors]

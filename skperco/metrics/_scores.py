@@ -268,20 +268,23 @@ def _coherences(views, anchors, references, n_jobs):
     """Coherence at each anchor; nan where all is tied."""
     teacher_rtol, student_rtol = views.rtols
 
-    def measure(sight):
-        return sight.places, concordance(
-            *sight.seen, weights=sight.weights, teacher_rtol=teacher_rtol, student_rtol=student_rtol
+    def measure(block):
+        return block.positions, concordance(
+            *block.dissimilarities,
+            weights=block.weights,
+            teacher_rtol=teacher_rtol,
+            student_rtol=student_rtol,
         )
 
     return gather(views.look(measure, anchors, references, n_jobs))
 
 
 def _recalls(views, anchors, n_neighbors, n_jobs):
-    def measure(sight):
+    def measure(block):
         shares = [
             neighbor_shares(dissimilarities, n_neighbors, rtol)
-            for dissimilarities, rtol in zip(sight.seen, views.rtols, strict=True)
+            for dissimilarities, rtol in zip(block.dissimilarities, views.rtols, strict=True)
         ]
-        return sight.places, torch.minimum(*shares).sum(1) / n_neighbors
+        return block.positions, torch.minimum(*shares).sum(1) / n_neighbors
 
     return gather(views.look(measure, anchors, np.arange(views.n_samples), n_jobs))

@@ -87,7 +87,9 @@ class ProjectionStudent(LinearStudent):
         """
         if row_norms is None:
             row_norms = norms_of(rows)
-        return _LossTold.apply(super().forward(rows), row_norms, self.stretch, self.shift)
+        return _ResidualNormCorrection.apply(
+            super().forward(rows), row_norms, self.stretch, self.shift
+        )
 
     def scaled_parameters(self):
         """Each parameter with the norm by which its steps are measured."""
@@ -96,7 +98,7 @@ class ProjectionStudent(LinearStudent):
         return super().scaled_parameters() + added
 
 
-class _LossTold(torch.autograd.Function):
+class _ResidualNormCorrection(torch.autograd.Function):
     """The correction of :class:`ProjectionStudent`, with a fused backward pass.
 
     It takes a third of the passes over tables as large as the embeddings that autograd takes.

@@ -45,7 +45,7 @@ class Processes:
                 "torch.distributed.init_process_group() first."
             )
 
-    def from_first(self, value):
+    def broadcast_object(self, value):
         """What the first process has in place of this value."""
         if self.size == 1:
             return value
@@ -54,7 +54,7 @@ class Processes:
         return values[0]
 
     @torch.no_grad()
-    def share(self, module):
+    def broadcast_module(self, module):
         """Give a module the first process's parameters and buffers."""
         if self.size > 1:
             for tensor in module.state_dict().values():
@@ -62,13 +62,13 @@ class Processes:
                 distributed.broadcast(whole, 0)
                 tensor.copy_(whole)
 
-    def own(self, generator):
+    def rank_generator(self, generator):
         """A generator that draws other numbers in each process; the same one in the first."""
         if self.rank == 0:
             return generator
         return torch.Generator().manual_seed((generator.initial_seed() + self.rank) % 2**63)
 
-    def gathered(self, numbers):
+    def all_gather(self, numbers):
         """The numbers of all processes, of which each has as many."""
         if self.size == 1:
             return numbers
@@ -76,7 +76,7 @@ class Processes:
         distributed.all_gather(parts, numbers)
         return torch.cat(parts)
 
-    def mean(self, tensors):
+    def all_reduce_mean(self, tensors):
         """Means over the processes of tensors of the same dtype and device."""
         if self.size == 1:
             return tensors
@@ -85,7 +85,7 @@ class Processes:
         parts = (flat / self.size).split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
-    def pooled(self, samples, max_samples, random_state):
+    def gather_samples(self, samples, max_samples, random_state):
         """Random samples of all processes, the same in each, about so many.
 
         Parameters

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from numpy.random import RandomState
 
 from skperco.dissimilarity._table import dissimilarity_table
-from skperco.training._holdout import Judge, Judgment, farthest
+from skperco.training._holdout import HoldoutScorer, HoldoutScores, farthest
 from skperco.training._student_fit import Fit, Plan
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -16,13 +16,13 @@ FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # criterion, hence ten.
 _NEIGHBORS = 2
 _NEIGHBORS_OF_RIDGE = 10
-# A validation fit that stops before this fraction is repeated with a larger weight of the global loss,
-# multiplied by this factor.
-_SHORT = 0.5
-_FIRMER = 2.5
+# A validation fit that stops before this fraction is repeated with a larger weight of the global
+# loss, multiplied by this factor.
+_RETRY_BELOW = 0.5
+_RETRY_GLOBAL_WEIGHT = 2.5
 
 
-class Decision(NamedTuple):
+class EarlyStoppingResult(NamedTuple):
     """What held-out samples decide about the fit to all.
 
     Attributes
@@ -30,7 +30,7 @@ class Decision(NamedTuple):
     plan : Plan
     alpha : float or None
         Strength of the ridge regression of a transfer.
-    judgments : list of Judgment
+    judgments : list of HoldoutScores
         Of the students at `FRACTIONS`; empty if there was no refinement.
     fit : Fit or None
         The trial, its student at the fraction to take; None if there was none.
@@ -40,7 +40,7 @@ class Decision(NamedTuple):
 
     plan: Plan
     alpha: float | None = None
-    judgments: Sequence[Judgment] = ()
+    judgments: Sequence[HoldoutScores] = ()
     fit: Fit | None = None
     interrupted: bool = False
 
@@ -74,7 +74,7 @@ def decide(fitted, pool, held_out, plan, seed):
 
     Returns
     -------
-    decision : Decision
+    decision : EarlyStoppingResult
     """
     table = dissimilarity_table(
         held_out.representation, held_out.teacher_metric, device=plan.device
@@ -82,7 +82,7 @@ def decide(fitted, pool, held_out, plan, seed):
 
     @cache
     def judge_by(n_neighbors):
-        return Judge(table, plan.settings.metric, held_out.weight, n_neighbors)
+        return HoldoutScorer(table, plan.settings.metric, held_out.weight, n_neighbors)
 
     def worth(start):
         judged = judge_by(_NEIGHBORS_OF_RIDGE)(start(held_out.X))
@@ -91,7 +91,9 @@ def decide(fitted, pool, held_out, plan, seed):
     fit = Fit(fitted, pool, plan, RandomState(seed), worth=worth)
     decision = _try(fit, held_out.X, judge_by(_NEIGHBORS))
     if _is_short(decision):
-        settings = plan.settings._replace(far_weight=_FIRMER * plan.settings.far_weight)
+        settings = plan.settings._replace(
+            global_weight=_RETRY_GLOBAL_WEIGHT * plan.settings.global_weight
+        )
         firmer = plan._replace(settings=settings)
         fit = Fit(fitted, pool, firmer, RandomState(seed), alpha=decision.alpha)
         again = _try(fit, held_out.X, judge_by(_NEIGHBORS))
@@ -104,7 +106,7 @@ def _is_short(decision):
     """Whether coherence stopped a trial early, and a larger weight of the far loss may help."""
     has_two_losses = 0.5 <= decision.plan.settings.rank_power < 1
     went = len(decision.judgments) > 0 and not decision.interrupted
-    return went and has_two_losses and decision.fraction <= _SHORT
+    return went and has_two_losses and decision.fraction <= _RETRY_BELOW
 
 
 def _try(fit, X, judge):
@@ -113,7 +115,7 @@ def _try(fit, X, judge):
     for fraction in FRACTIONS if fit.losses else ():
         fit.blend(fraction)
         judgments.append(judge(fit.embed(X)))
-    judgments = fit.plan.processes.from_first(judgments)
-    decision = Decision(fit.plan, fit.alpha, judgments, fit, fit.interrupted)
+    judgments = fit.plan.processes.broadcast_object(judgments)
+    decision = EarlyStoppingResult(fit.plan, fit.alpha, judgments, fit, fit.interrupted)
     fit.settle(decision.fraction)
     return decision

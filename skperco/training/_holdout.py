@@ -15,7 +15,7 @@ _TOLERANCE = 5e-4
 _TOLERANCE_ON_THE_WAY = 3e-3
 
 
-class Judgment(NamedTuple):
+class HoldoutScores(NamedTuple):
     """Coherence and recall of a student at each held-out row."""
 
     coherences: np.ndarray
@@ -64,7 +64,7 @@ def farthest(judgments, rank_power):
 
     Parameters
     ----------
-    judgments : list of Judgment
+    judgments : list of HoldoutScores
         Of students farther and farther from the closed form, which is the first.
     rank_power : float
 
@@ -95,7 +95,7 @@ class _Part(NamedTuple):
     weights: torch.Tensor | None
 
 
-class Judge:
+class HoldoutScorer:
     """Evaluates students by the teacher's rankings of held-out rows.
 
     Parameters
@@ -117,7 +117,7 @@ class Judge:
         self.parts = list(self._parts(table))
 
     def __call__(self, images):
-        """Judgment of a student, given its embeddings of the rows, an ndarray."""
+        """HoldoutScores of a student, given its embeddings of the rows, an ndarray."""
         images = torch.from_numpy(images).to(self.device, torch.float64)
         look = to_references(images, self.metric)
         judged = zip(
@@ -125,7 +125,7 @@ class Judge:
             strict=True,
         )
         values = (torch.cat(parts).cpu().numpy() for parts in judged)
-        return Judgment(*values, self.sample_weight)
+        return HoldoutScores(*values, self.sample_weight)
 
     def _parts(self, table):
         numbers = torch.arange(len(table), device=table.device)

@@ -124,7 +124,7 @@ _NEAR_REFERENCES = 10
 _SMALLEST_LOSS = 1e-6
 
 
-class FarTerm:
+class GlobalTerm:
     """Ranks among random references, the same for all anchors.
 
     Parameters
@@ -153,7 +153,7 @@ class FarTerm:
         return _log(rank_loss(seen, target, exact=False))
 
 
-class NearTerm:
+class LocalTerm:
     """Log ranks among references from each anchor's own neighborhood.
 
     Parameters

@@ -8,15 +8,15 @@ import torch
 
 from skperco.students._builtin import images_of, scaled_parameters
 from skperco.training._distributed import Processes
-from skperco.training._objective import FarTerm, NearTerm, comparison_by
+from skperco.training._objective import GlobalTerm, LocalTerm, comparison_by
 
-_FAR_POWER = 1.4
+_GLOBAL_POWER = 1.4
 # Limit of the number of anchors of the global loss in a step: sorting dominates its cost, and its
 # gradient varies little between anchors.
-_FAR_ANCHORS = 256
-# Fraction of max_iter used as a cheap warm-up with half as many anchors for the global loss. The final
-# fit resumes from the state of the validation fit at the end of the warm-up; measured to be as good as
-# training from scratch.
+_GLOBAL_ANCHORS = 256
+# Fraction of max_iter used as a cheap warm-up with half as many anchors for the global loss. The
+# final fit resumes from the state of the validation fit at the end of the warm-up; measured to be
+# as good as training from scratch.
 _WARMUP_FRACTION = 1 / 3
 _MOMENTUM = 0.9
 _AVERAGING = 0.95
@@ -33,7 +33,7 @@ class Settings(NamedTuple):
     n_neighbors: int
     learning_rate_init: float
     max_iter: int
-    far_weight: float = 1.8
+    global_weight: float = 1.8
 
 
 class _Parameter:
@@ -85,7 +85,7 @@ class Refinement:
 
     def __init__(self, student, take, teacher, settings, sample_weight, generator, processes=None):
         self.processes = Processes() if processes is None else processes
-        self.processes.share(student)
+        self.processes.broadcast_module(student)
         self.student = student
         self.take = take
         self.teacher = teacher
@@ -100,27 +100,24 @@ class Refinement:
         self._see_all = None
         self.terms = self._weighted_terms()
         self.parameters = [_Parameter(*scaled) for scaled in scaled_parameters(student)]
-        self.fork = None
+        self.snapshot = None
 
-    def fork_from(self, other):
-        """Go on from where another, of a student of the same kind, was early on its way.
-
-        It is what has kept a `fork`, and has none any more.
-        """
-        self.n_taken, states = other.fork
-        other.fork = None
+    def resume_from(self, other):
+        """Resume from the snapshot of another, of the same kind of student, and delete it there."""
+        self.n_taken, states = other.snapshot
+        other.snapshot = None
         for parameter, state in zip(self.parameters, states, strict=True):
             parameter.load(state)
 
-    def run(self, *, keep_fork=False):
+    def run(self, *, keep_snapshot=False):
         """Take all steps that are left, and yield the loss before each, a tensor of shape ().
 
-        Another may fork from it then, if `keep_fork`.
+        With `keep_snapshot` its state at the end of the warm-up is kept, to resume from.
         """
         self.student.train()
         while self.n_taken < self.settings.max_iter:
-            if keep_fork and self.n_taken == self._n_coarse:
-                self.fork = self.n_taken, [parameter.state() for parameter in self.parameters]
+            if keep_snapshot and self.n_taken == self._n_coarse:
+                self.snapshot = self.n_taken, [parameter.state() for parameter in self.parameters]
             decay = (1 + math.cos(math.pi * self.n_taken / self.settings.max_iter)) / 2
             loss = self._loss(self.terms)
             if not loss.requires_grad:
@@ -149,7 +146,7 @@ class Refinement:
         # A module may have parameters that it does not use.
         gradients = torch.autograd.grad(loss, values, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
-            gradients = self.processes.mean(gradients)
+            gradients = self.processes.all_reduce_mean(gradients)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 # The gradient itself is not divided: of wide rows it takes much memory.
                 scale = (1 - _MOMENTUM) / gradient.norm().clamp(min=_EPS)
@@ -159,11 +156,11 @@ class Refinement:
 
     def _weighted_terms(self):
         """The terms of the loss, each with its weight."""
-        far = FarTerm(self.teacher, self.comparison, self._pair)
+        far = GlobalTerm(self.teacher, self.comparison, self._pair)
         if self.settings.rank_power == 1:
             return [(far, 1.0)]
         lists = self.teacher.nearest(min(self.settings.n_neighbors, len(self.teacher) - 1))
-        near = NearTerm(lists, self.comparison, self.generator)
+        near = LocalTerm(lists, self.comparison, self.generator)
         if self.settings.rank_power == 0:
             return [(near, 1.0)]
         return [(near, 1.0), (far, self._far_weight(near))]
@@ -176,8 +173,8 @@ class Refinement:
         where it leaves the closed form's coherence as it is.
         """
         odds = self.settings.rank_power / (1 - self.settings.rank_power)
-        start = self.processes.mean([self._loss([(near, 1.0)])])[0].item()
-        return self.settings.far_weight * odds * max(-start, 0) ** _FAR_POWER
+        start = self.processes.all_reduce_mean([self._loss([(near, 1.0)])])[0].item()
+        return self.settings.global_weight * odds * max(-start, 0) ** _GLOBAL_POWER
 
     def _loss(self, terms):
         anchors = self._draw(self.settings.batch_size)
@@ -211,9 +208,9 @@ class Refinement:
 
     def _pair(self, anchors):
         """Some of the anchors, and references of all processes."""
-        n_anchors = _FAR_ANCHORS // 2 if self.n_taken < self._n_coarse else _FAR_ANCHORS
+        n_anchors = _GLOBAL_ANCHORS // 2 if self.n_taken < self._n_coarse else _GLOBAL_ANCHORS
         references = self._draw(self.settings.n_references)
-        return anchors[:n_anchors], self.processes.gathered(references)
+        return anchors[:n_anchors], self.processes.all_gather(references)
 
     def _draw(self, size):
         """Numbers of random rows, drawn with replacement."""

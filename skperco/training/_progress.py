@@ -77,8 +77,8 @@ class Progress:
     def say(self, message, *values):
         """Log and, if verbose, print a line.
 
-        It returns before the values are formatted when nobody reads them, to avoid a synchronization
-        with the device.
+        It returns before the values are formatted when nobody reads them, to avoid a
+        synchronization with the device.
         """
         logs, prints = _LOGGER.isEnabledFor(logging.INFO), self.estimator.verbose
         if not (logs or prints):

@@ -43,13 +43,13 @@ class Stream(NamedTuple):
     start: torch.nn.Module | None = None
 
     @classmethod
-    def begun_by(cls, batch, max_samples, random_state, start):
+    def from_batch(cls, batch, max_samples, random_state, start):
         """The stream of one batch, Samples."""
         random_state = check_random_state(random_state)
         keys = random_state.uniform(size=batch.n_rows)
         return cls(batch, keys, max_samples, random_state, batch.n_rows, start=start)._shortened()
 
-    def followed_by(self, batch):
+    def update(self, batch):
         """The stream with one more batch."""
         samples = Samples(
             X=stacked(self.samples.X, batch.X, "X"),
@@ -69,6 +69,6 @@ class Stream(NamedTuple):
         return self._replace(samples=self.samples.take(kept), keys=self.keys[kept])
 
     @property
-    def has_news(self):
+    def should_refit(self):
         """Whether enough rows have come for the student to learn again."""
         return _REFIT_GROWTH * (self.n_seen - self.n_learned) >= self.n_learned

@@ -23,9 +23,9 @@ _LEAST_ROWS = 3
 # global loss (global order can be predicted from few features, neighborhoods cannot).
 _TRANSFER_DROPOUT = 0.15
 _TRANSFER_RATE = 0.3
-_TRANSFER_FAR_WEIGHT = 2.5
-# Fraction of the way to the trained student that a transfer goes at most: the last part was measured
-# to gain no recall and to lose coherence.
+_TRANSFER_GLOBAL_WEIGHT = 2.5
+# Largest interpolation of a transfer towards the trained student: the last part was measured to
+# gain no recall and to lose coherence.
 _TRANSFER_REACH = 0.8
 
 
@@ -74,7 +74,8 @@ class Fit:
     worth : callable, default=None
         What chooses it, as for :class:`Transfer`.
     trial : Fit, default=None
-        A fit to most of the samples, from which this one forks if their closed forms are alike.
+        A fit to most of the samples, from whose snapshot this one resumes if their
+        initializations are alike.
 
     Attributes
     ----------
@@ -82,7 +83,7 @@ class Fit:
     alpha : float or None
         The strength taken; None if there is no ridge regression.
     losses : list of float
-        Loss before each step of the refinement, those before the fork included.
+        Loss before each step, those before the snapshot included.
     interrupted : bool
         Whether the user has cut the refinement short.
     """
@@ -94,7 +95,7 @@ class Fit:
         self.plan = plan
         self.random_state = random_state
         self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
-        self.draws = plan.processes.own(self.generator)
+        self.draws = plan.processes.rank_generator(self.generator)
         self.transfers = samples.teacher is not None
         self.transfer = None
         self.has_closed_form = isinstance(plan.student, str)
@@ -109,7 +110,7 @@ class Fit:
             self.student = self._regressed(copy.deepcopy(plan.student).to(plan.device))
         self.losses = []
         self.refinement = None
-        self.fork = None
+        self.snapshot = None
         self.interrupted = False
 
     def refine(self):
@@ -126,7 +127,7 @@ class Fit:
             self.interrupted = True
         metric = self.plan.settings.metric
         if self.losses:
-            losses = self.plan.processes.mean([torch.stack(self.losses)])[0]
+            losses = self.plan.processes.all_reduce_mean([torch.stack(self.losses)])[0]
             check_finite(losses, "student and metric" if callable(metric) else "student")
             self.losses = losses.tolist()
         self.blend(1.0)
@@ -149,15 +150,15 @@ class Fit:
 
     def _refine(self, seen):
         self.refinement = self._first_refinement(seen)
-        if self.trial is not None and self.trial.fork is not None:
-            self.refinement.fork_from(self.trial)
+        if self.trial is not None and self.trial.snapshot is not None:
+            self.refinement.resume_from(self.trial)
             early = self.trial.losses[: self.refinement.n_taken]
             self.losses = list(torch.tensor(early, dtype=torch.float32, device=self.plan.device))
         n_steps = self.plan.settings.max_iter - self.refinement.n_taken
-        steps = self.refinement.run(keep_fork=self.trial is None and self._starts_alike)
+        steps = self.refinement.run(keep_snapshot=self.trial is None and self._starts_alike)
         for loss in self.plan.watch(steps, n_steps, self._attributes_so_far):
             self.losses.append(loss)
-        self.fork = self.refinement.fork
+        self.snapshot = self.refinement.snapshot
 
     def _first_refinement(self, seen):
         """The refinement before its first step, the student where that begins."""
@@ -307,7 +308,7 @@ class Fit:
             return settings
         return settings._replace(
             learning_rate_init=_TRANSFER_RATE * settings.learning_rate_init,
-            far_weight=_TRANSFER_FAR_WEIGHT * settings.far_weight,
+            global_weight=_TRANSFER_GLOBAL_WEIGHT * settings.global_weight,
         )
 
 

@@ -49,8 +49,8 @@ class Pool:
 _ENTRIES_PER_BLOCK = 2**20
 # Over-fetch factor: neighbors are searched once for the full set; after held-out rows are dropped,
 # nearly every row must still have n_neighbors.
-_SPARE = 1.2
-_LEAST_SPARE = 10
+_OVERFETCH = 1.2
+_LEAST_OVERFETCH = 10
 
 
 class Teacher:
@@ -123,7 +123,7 @@ class Teacher:
         if self._whole is None:
             return None
         whole, kept = self._whole
-        spare = math.ceil(_SPARE * n_neighbors * len(whole) / len(self)) + _LEAST_SPARE
+        spare = math.ceil(_OVERFETCH * n_neighbors * len(whole) / len(self)) + _LEAST_OVERFETCH
         neighbors, near = (part[kept] for part in whole._listed(min(spare, len(whole) - 1)))
         places = torch.full((len(whole),), -1, device=self.device)
         places[kept] = torch.arange(len(kept), device=self.device)

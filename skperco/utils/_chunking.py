@@ -144,7 +144,7 @@ class RowTaker:
         if not sp.issparse(taken):
             return self._hidden(as_tensor(taken, device=self.device, dtype=input_dtype(taken)))
         if self.dropout:
-            taken.data *= self._kept(taken.data.shape).numpy()
+            taken.data *= self._check_warm_start(taken.data.shape).numpy()
         return as_tensor(taken, device=self.device, dtype=torch.float32)
 
     def all(self):
@@ -155,9 +155,9 @@ class RowTaker:
 
     def _hidden(self, rows):
         """Rows without the entries that the dropout takes."""
-        return rows * self._kept(rows.shape).to(self.device) if self.dropout else rows
+        return rows * self._check_warm_start(rows.shape).to(self.device) if self.dropout else rows
 
-    def _kept(self, shape):
+    def _check_warm_start(self, shape):
         drawn = torch.rand(shape, generator=self.generator, dtype=torch.float32, device="cpu")
         return drawn >= self.dropout
 

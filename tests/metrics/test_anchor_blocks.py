@@ -18,9 +18,11 @@ def test_every_anchor_sees_all_references_but_itself(n_references, monkeypatch):
     references = np.random.default_rng(1).permutation(50)[:n_references]
     anchors = np.arange(0, 50, 2)
     met = np.zeros(len(anchors))
-    for sight in views.look(lambda sight: sight, anchors, references):
-        met[sight.places] += 1
-        for place, own, seen in zip(sight.places, sight.own, sight.seen[0], strict=True):
+    for block in views.look(lambda block: block, anchors, references):
+        met[block.positions] += 1
+        for place, own, seen in zip(
+            block.positions, block.own, block.dissimilarities[0], strict=True
+        ):
             others = np.delete(references, own) if own >= 0 else references
             assert own < 0 or references[own] == anchors[place]
             expected = np.linalg.norm(rows[others] - rows[anchors[place]], axis=1)
@@ -33,11 +35,11 @@ def test_weights_are_those_of_the_references_and_none_if_equal():
     views, _ = views_of(sample_weight=weights)
     everyone = np.arange(views.n_samples)
     assert views.n_samples == (weights > 0).sum()
-    for sight in views.look(lambda sight: sight, everyone, everyone):
-        for own, seen in zip(sight.own, sight.weights, strict=True):
+    for block in views.look(lambda block: block, everyone, everyone):
+        for own, seen in zip(block.own, block.weights, strict=True):
             np.testing.assert_array_equal(seen, np.delete(weights[weights > 0], own))
     views, _ = views_of(sample_weight=np.full(50, 0.3))
-    assert views.look(lambda sight: sight.weights, everyone[:3], everyone[:9]) == [None]
+    assert views.look(lambda block: block.weights, everyone[:3], everyone[:9]) == [None]
 
 
 def test_own_entries_are_dropped_and_put_back():

@@ -135,23 +135,24 @@ def test_rows_of_one_process_only_are_learned_by_all(rows, tmp_path):
 TALK = """
 import numpy as np, torch
 from torch import distributed
-from skperco.processes import Processes
-from skperco.samples import Samples
+from skperco.training._distributed import Processes
+from skperco.training._samples import Samples
 distributed.init_process_group("gloo")
 processes = Processes(together=True)
 rank = processes.rank
 assert processes.size == 2
-assert processes.from_first({"rank": rank}) == {"rank": 0}
-assert processes.gathered(torch.tensor([rank, rank + 5])).tolist() == [0, 5, 1, 6]
-whole, part = processes.mean([torch.full((2, 2), float(rank)), torch.tensor([3.0 * rank])])
+assert processes.broadcast_object({"rank": rank}) == {"rank": 0}
+assert processes.all_gather(torch.tensor([rank, rank + 5])).tolist() == [0, 5, 1, 6]
+given = [torch.full((2, 2), float(rank)), torch.tensor([3.0 * rank])]
+whole, part = processes.all_reduce_mean(given)
 assert whole.tolist() == [[0.5, 0.5], [0.5, 0.5]] and part.tolist() == [1.5]
 module = torch.nn.Linear(3, 2)
 module.weight.data = module.weight.data.T.contiguous().T  # not as broadcasts like it
 torch.nn.init.constant_(module.weight, rank)
-processes.share(module)
+processes.broadcast_module(module)
 assert (module.weight == 0).all()
 samples = Samples(np.full((9, 2), rank), np.ones(9), None, "cosine")
-pooled, n_samples = processes.pooled(samples, 6, np.random.RandomState(0))
+pooled, n_samples = processes.gather_samples(samples, 6, np.random.RandomState(0))
 assert pooled.X[:, 0].tolist() == [0] * 3 + [1] * 3 and n_samples == 18
 distributed.destroy_process_group()
 """
@@ -164,7 +165,7 @@ def test_what_processes_tell_each_other(tmp_path):
 
 def test_every_anchor_sees_the_references_of_all_processes(rows):
     class Echo(Processes):
-        def gathered(self, numbers):
+        def all_gather(self, numbers):
             return torch.cat([numbers, numbers])
 
     student = torch.nn.Linear(rows.shape[1], 4)
@@ -203,7 +204,7 @@ def test_the_pool_is_a_bounded_sample_of_all(monkeypatch, kind):
         processes = Processes()
         processes.size, processes.rank = 2, rank
         monkeypatch.setattr(processes, "_all", lambda value: contributions.pop(0)(value))
-        return processes.pooled(shards[rank], 20, np.random.RandomState(0))
+        return processes.gather_samples(shards[rank], 20, np.random.RandomState(0))
 
     seen = []
     for rank in range(2):

@@ -7,11 +7,11 @@ from hypothesis.extra import numpy as hnp
 
 from skperco import neighbor_recall_score, perception_coherence_score
 from skperco.dissimilarity._table import dissimilarity_table
-from skperco.training._holdout import Judge, Judgment, farthest
+from skperco.training._holdout import HoldoutScorer, HoldoutScores, farthest
 
 SHARES = st.floats(0, 1)
 JUDGMENTS = st.builds(
-    Judgment,
+    HoldoutScores,
     hnp.arrays(np.float64, 6, elements=SHARES),
     hnp.arrays(np.float64, 6, elements=SHARES),
     st.just(np.array([1.0, 2.0, 0.5, 1.0, 3.0, 1.0])),
@@ -23,7 +23,7 @@ def embeddings(seed, n=30, d=4):
 
 
 def uniform(coherence, recall, n=6):
-    return Judgment(np.full(n, coherence), np.full(n, recall), np.ones(n))
+    return HoldoutScores(np.full(n, coherence), np.full(n, recall), np.ones(n))
 
 
 @given(
@@ -36,9 +36,9 @@ def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted
     teacher, images = embeddings(seed), embeddings(seed + 1, d=2)
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.5, 2, size=30) if weighted else np.ones(30)
-    judged = Judge(dissimilarity_table(teacher, teacher_metric, device="cpu"), metric, weights, 1)(
-        images
-    )
+    judged = HoldoutScorer(
+        dissimilarity_table(teacher, teacher_metric, device="cpu"), metric, weights, 1
+    )(images)
     options = {"metric": metric, "teacher_metric": teacher_metric, "sample_weight": weights}
     coherence = perception_coherence_score(teacher, images, **options)
     assert judged.coherence == pytest.approx(coherence, abs=1e-12)
@@ -51,9 +51,9 @@ def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
     teacher, images = embeddings(0), embeddings(1, d=2)
     weights = np.arange(1.0, 31) if weighted else np.ones(30)
     table = dissimilarity_table(teacher, "cosine", device="cpu")
-    whole = Judge(table, "cosine", weights, 3)(images)
+    whole = HoldoutScorer(table, "cosine", weights, 3)(images)
     monkeypatch.setattr("skperco.metrics._concordance._ENTRIES_PER_CHUNK", 7 * 29)
-    judge = Judge(table, "cosine", weights, 3)
+    judge = HoldoutScorer(table, "cosine", weights, 3)
     assert len(judge.parts) == 5
     np.testing.assert_allclose(judge(images).coherences, whole.coherences, atol=1e-12)
     np.testing.assert_array_equal(judge(images).recalls, whole.recalls)
@@ -61,12 +61,14 @@ def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
 
 def test_the_judge_of_two_rows_sees_one_neighbor():
     rows = embeddings(0, n=2)
-    judged = Judge(dissimilarity_table(rows, "cosine", device="cpu"), "cosine", np.ones(2), 1)(rows)
+    judged = HoldoutScorer(
+        dissimilarity_table(rows, "cosine", device="cpu"), "cosine", np.ones(2), 1
+    )(rows)
     assert judged.recall == 1
 
 
 def test_a_constant_student_is_at_chance():
-    judged = Judge(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30), 1)(
+    judged = HoldoutScorer(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30), 1)(
         np.ones((30, 2))
     )
     assert judged.coherence == 0.5
@@ -75,8 +77,10 @@ def test_a_constant_student_is_at_chance():
 
 def test_rows_that_see_only_ties_are_left_out():
     coherences = np.array([0.6, np.nan, 0.8])
-    assert Judgment(coherences, np.ones(3), np.array([1, 5, 3])).coherence == pytest.approx(0.75)
-    assert np.isnan(Judgment(np.full(3, np.nan), np.ones(3), np.ones(3)).coherence)
+    assert HoldoutScores(coherences, np.ones(3), np.array([1, 5, 3])).coherence == pytest.approx(
+        0.75
+    )
+    assert np.isnan(HoldoutScores(np.full(3, np.nan), np.ones(3), np.ones(3)).coherence)
 
 
 @given(JUDGMENTS, SHARES)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from skperco.ranking._percentile import percentile_rank
-from skperco.training._objective import FarTerm, NearTerm, comparison_by
+from skperco.training._objective import GlobalTerm, LocalTerm, comparison_by
 from skperco.training._teacher import Teacher
 
 N_ROWS = 60
@@ -22,12 +22,12 @@ def teacher(rows):
 @pytest.fixture
 def near(teacher):
     generator = torch.Generator().manual_seed(0)
-    return NearTerm(teacher.nearest(20), comparison_by("cosine"), generator)
+    return LocalTerm(teacher.nearest(20), comparison_by("cosine"), generator)
 
 
 @pytest.fixture
 def far(teacher):
-    return FarTerm(
+    return GlobalTerm(
         teacher, comparison_by("cosine"), lambda anchors: (anchors[:300], torch.arange(30))
     )
 

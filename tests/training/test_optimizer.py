@@ -162,16 +162,16 @@ def test_what_is_drawn_has_its_images(rows, n_drawn):
 
 
 def test_the_far_loss_weighs_more_with_rank_power_and_with_a_better_start(rows):
-    def far_weight(student, rank_power=0.5):
+    def global_weight(student, rank_power=0.5):
         (_, near), (_, far) = refinement_of(rows, student, rank_power=rank_power).terms
         return far / near
 
     poor = poor_student(rows)
-    weights = [far_weight(poor, power) for power in (0.2, 0.5, 0.8)]
+    weights = [global_weight(poor, power) for power in (0.2, 0.5, 0.8)]
     assert weights == sorted(weights)
     assert weights[1] == pytest.approx(4 * weights[0])
     perfect = LinearStudent(torch.eye(rows.shape[1]), torch.zeros(rows.shape[1]))
-    assert far_weight(perfect) > weights[1] > 0
+    assert global_weight(perfect) > weights[1] > 0
     for power in (0.0, 1.0):
         assert len(refinement_of(rows, poor, rank_power=power).terms) == 1
 
@@ -203,7 +203,7 @@ def test_rows_that_are_all_alike_teach_nothing():
 
 
 def test_the_far_term_takes_the_first_anchors_and_at_first_half_of_them(rows, monkeypatch):
-    monkeypatch.setattr("skperco.training._optimizer._FAR_ANCHORS", 40)
+    monkeypatch.setattr("skperco.training._optimizer._GLOBAL_ANCHORS", 40)
     anchors, drawn = torch.arange(64), []
     refinement = refinement_of(rows, poor_student(rows), max_iter=9)
     for _ in refinement.run():
@@ -219,11 +219,11 @@ def test_a_fork_goes_on_from_an_early_step_of_another(rows):
     first, second = poor_student(rows), LinearStudent(torch.zeros(16, 384), torch.zeros(16))
     trial = refinement_of(rows, first, max_iter=12)
     states = []
-    for _ in trial.run(keep_fork=True):
+    for _ in trial.run(keep_snapshot=True):
         states.append(parameters_of(first))
     fork = refinement_of(rows, second, max_iter=12)
-    fork.fork_from(trial)
-    assert trial.fork is None
+    fork.resume_from(trial)
+    assert trial.snapshot is None
     assert fork.n_taken == 4
     assert_equal(second.parameters(), states[3])
     assert len(list(fork.run())) == 8

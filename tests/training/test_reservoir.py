@@ -23,9 +23,9 @@ def kept_of(stream):
 
 
 def stream_of(batches, seed=0, max_samples=1000):
-    stream = Stream.begun_by(samples_of(batches[0]), max_samples, seed, None)
+    stream = Stream.from_batch(samples_of(batches[0]), max_samples, seed, None)
     for batch in batches[1:]:
-        stream = stream.followed_by(samples_of(batch))
+        stream = stream.update(samples_of(batch))
     return stream
 
 
@@ -53,9 +53,9 @@ def test_weights_and_teachers_stay_with_their_rows():
         Samples(part[:, None], 10 * part, 100 * part[:, None], "cosine")
         for part in np.split(numbers, 3)
     ]
-    stream = Stream.begun_by(batches[0], 5, 0, None)
+    stream = Stream.from_batch(batches[0], 5, 0, None)
     for batch in batches[1:]:
-        stream = stream.followed_by(batch)
+        stream = stream.update(batch)
     assert stream.samples.n_rows == 5
     np.testing.assert_array_equal(stream.samples.weight, 10 * kept_of(stream))
     np.testing.assert_array_equal(stream.samples.teacher[:, 0], 100 * kept_of(stream))
@@ -63,10 +63,10 @@ def test_weights_and_teachers_stay_with_their_rows():
 
 def test_a_stream_has_news_when_it_has_grown_by_a_tenth():
     stream = stream_of([range(100)])
-    assert stream.has_news
-    stream = stream._replace(n_learned=100).followed_by(samples_of(range(9)))
-    assert not stream.has_news
-    assert stream.followed_by(samples_of([0])).has_news
+    assert stream.should_refit
+    stream = stream._replace(n_learned=100).update(samples_of(range(9)))
+    assert not stream.should_refit
+    assert stream.update(samples_of([0])).should_refit
 
 
 # As the distiller uses it

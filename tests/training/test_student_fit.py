@@ -10,8 +10,8 @@ from skperco.closed_form._ridge import Ridge
 from skperco.datasets import load_wordnet_glosses
 from skperco.students._builtin import LinearStudent, MLPStudent, ProjectionStudent
 from skperco.training._distributed import Processes
-from skperco.training._early_stopping import FRACTIONS, Decision, decide
-from skperco.training._holdout import Judgment
+from skperco.training._early_stopping import FRACTIONS, EarlyStoppingResult, decide
+from skperco.training._holdout import HoldoutScores
 from skperco.training._optimizer import Settings
 from skperco.training._samples import Samples
 from skperco.training._student_fit import Fit, Plan
@@ -149,15 +149,15 @@ def test_without_steps_or_rows_there_is_only_the_closed_form(embeddings, n_rows,
 
 
 def judged(coherences, recall=0.5):
-    return [Judgment(np.full(5, one), np.full(5, recall), np.ones(5)) for one in coherences]
+    return [HoldoutScores(np.full(5, one), np.full(5, recall), np.ones(5)) for one in coherences]
 
 
 def test_a_decision_goes_to_the_fraction_that_is_farthest():
     falling = [0.5] * 4 + [0.4] * (len(FRACTIONS) - 4)
-    decision = Decision(plan(), None, judged(falling))
+    decision = EarlyStoppingResult(plan(), None, judged(falling))
     assert decision.chosen == 3
     assert decision.fraction == FRACTIONS[3]
-    assert Decision(plan(), None, []).fraction == 0
+    assert EarlyStoppingResult(plan(), None, []).fraction == 0
 
 
 def decided(monkeypatch, *trials, rank_power=0.5, interrupted=()):
@@ -166,7 +166,9 @@ def decided(monkeypatch, *trials, rank_power=0.5, interrupted=()):
 
     def attempt(given, *_):
         tried.append(given)
-        return Decision(given, 0.1, trials[len(tried) - 1], interrupted=len(tried) in interrupted)
+        return EarlyStoppingResult(
+            given, 0.1, trials[len(tried) - 1], interrupted=len(tried) in interrupted
+        )
 
     monkeypatch.setattr(
         "skperco.training._early_stopping.Fit", lambda fitted, pool, given, *_, **__: given
@@ -190,7 +192,7 @@ def test_a_trial_that_comes_far_is_the_only_one(monkeypatch):
 def test_a_trial_that_stops_early_is_repeated_and_the_farther_one_taken(again, taken, monkeypatch):
     decision, tried = decided(monkeypatch, SHORT, again)
     assert len(tried) == 2
-    assert tried[1].settings.far_weight > 2 * tried[0].settings.far_weight
+    assert tried[1].settings.global_weight > 2 * tried[0].settings.global_weight
     assert decision.plan is tried[taken]
 
 
