@@ -168,7 +168,7 @@ def _times_of_a_step(refinement):
     lap("draw anchors, and what they have near")
     far_drawn = far.draw(anchors)
     lap("draw references, and rank them")
-    images = refinement._images_of_all()
+    images = refinement._embeddings_of_all()
     lap("images of all rows")
     units = comparison.normalize(images)
     lap("unit norm")

@@ -633,19 +633,19 @@ class CoherenceDistiller(
         rows = self._check_rows(X, built_in, reset=False, ensure_all_finite=not output_reveals_nan)
         if out is not None:
             check_output(out, rows.shape[0], self.n_components_)
-        images = embed(
+        embeddings = embed(
             self.student_,
             rows,
             device=device_of(X, self.device),
             unit_norm=self.metric_ == "cosine",
             out=out,
         )
-        if output_reveals_nan and not np.isfinite(images.sum(dtype=np.float64)):
+        if output_reveals_nan and not np.isfinite(embeddings.sum(dtype=np.float64)):
             check_finite_blocks(rows, "X")
             check_magnitude(rows, "X")
         if out is None and isinstance(X, torch.Tensor) and _returns_arrays(self):
-            return torch.from_numpy(images).to(X.device)
-        return images
+            return torch.from_numpy(embeddings).to(X.device)
+        return embeddings
 
     def _transform_lazily(self, X, out):
         if out is not None:

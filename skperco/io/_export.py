@@ -29,7 +29,7 @@ class Embedder(torch.nn.Module):
     student : torch.nn.Module
         Copied.
     unit_norm : bool
-        Whether to scale the images to unit norm.
+        Whether to scale the embeddings to unit norm.
     """
 
     def __init__(self, student, *, unit_norm):
@@ -43,8 +43,8 @@ class Embedder(torch.nn.Module):
         Rows of floating-point numbers are cast to that dtype, and autocast does not apply.
         """
         with torch.autocast(rows.device.type, enabled=False):
-            images = self.student(rows.to(self._dtype) if rows.is_floating_point() else rows)
-            return unit_rows(images) if self.unit_norm else images
+            embeddings = self.student(rows.to(self._dtype) if rows.is_floating_point() else rows)
+            return unit_rows(embeddings) if self.unit_norm else embeddings
 
     @property
     def _dtype(self):

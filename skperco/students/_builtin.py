@@ -37,7 +37,7 @@ class LinearStudent(torch.nn.Module):
         self.bias = torch.nn.Parameter(bias.clone(memory_format=torch.contiguous_format))
 
     def forward(self, rows):
-        """Images of the rows, dense or in CSR layout: (n_rows, n_components)."""
+        """Embeddings of the rows, dense or in CSR layout: (n_rows, n_components)."""
         return torch.addmm(self.bias, rows, self.weight.T)
 
     def scaled_parameters(self):
@@ -60,8 +60,8 @@ class LinearStudent(torch.nn.Module):
 class ProjectionStudent(LinearStudent):
     """Linear projection with a learned correction proportional to the relative residual norm.
 
-    The direction of an image, which is all that cosine looks at, does not say how much of the
-    row lies outside the few dimensions that are kept. With the image y of a row x, and the
+    The direction of an embedding, which is all that cosine looks at, does not say how much of the
+    row lies outside the few dimensions that are kept. With the embedding y of a row x, and the
     share 1 - |y|/|x| of its norm that is lost, the student returns
     y + lost * (stretch * y + |x| * shift). Both vectors are learned from zero: it starts as the
     linear student, and is linear wherever nothing is lost.
@@ -81,7 +81,7 @@ class ProjectionStudent(LinearStudent):
         self.shift = torch.nn.Parameter(torch.zeros_like(bias))
 
     def forward(self, rows, row_norms=None):
-        """Images of the rows, dense or in CSR layout: (n_rows, n_components).
+        """Embeddings of the rows, dense or in CSR layout: (n_rows, n_components).
 
         Their norms, of shape (n_rows, 1), are computed if they are not given.
         """
@@ -105,24 +105,24 @@ class _ResidualNormCorrection(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, images, row_norms, stretch, shift):
-        norms = norms_of(images)
+    def forward(ctx, embeddings, row_norms, stretch, shift):
+        norms = norms_of(embeddings)
         lost = 1 - norms / _or_one(row_norms)
-        ctx.save_for_backward(images, norms, row_norms, lost, stretch, shift)
-        told = _stretches(lost, stretch).mul_(images)
+        ctx.save_for_backward(embeddings, norms, row_norms, lost, stretch, shift)
+        told = _stretches(lost, stretch).mul_(embeddings)
         return told.addmm_(lost * row_norms, shift[None])
 
     @staticmethod
     @once_differentiable
     @without_autocast
     def backward(ctx, grad):
-        images, norms, row_norms, lost, stretch, shift = ctx.saved_tensors
-        along = grad * images
+        embeddings, norms, row_norms, lost, stretch, shift = ctx.saved_tensors
+        along = grad * embeddings
         grad_stretch, grad_shift = lost.T @ along, (lost * row_norms).T @ grad
         shifted = grad @ shift[:, None]
         grad_lost = along @ stretch[:, None] + row_norms * shifted
         # Quotients of norms, not products, which would underflow for short rows.
-        directions = images / _or_one(norms)
+        directions = embeddings / _or_one(norms)
         share = grad_lost / _or_one(row_norms)
         grad_images = _stretches(lost, stretch).mul_(grad).addcmul_(directions, share, value=-1)
         grad_row_norms = None
@@ -174,12 +174,12 @@ class MLPStudent(torch.nn.Module):
         ]
         self.hidden = torch.nn.ParameterList(layer.to(weight) for layer in drawn)
         self.output = torch.nn.Parameter(weight.new_zeros(len(weight), sizes[-1]))
-        # Of the size at which it would add as much to the image as the linear part gives.
+        # Of the size at which it would add as much to the embedding as the linear part gives.
         scale = _norm(weight) * norms[0] / weight.shape[1] ** 0.5
         self.register_buffer("output_scale", torch.tensor(scale, dtype=weight.dtype))
 
     def forward(self, rows, row_norms=None):
-        """Images of the rows, dense or in CSR layout: (n_rows, n_components).
+        """Embeddings of the rows, dense or in CSR layout: (n_rows, n_components).
 
         Their norms, of shape (n_rows, 1), are computed if they are needed and not given.
         """
@@ -210,8 +210,8 @@ class MLPStudent(torch.nn.Module):
         self.linear.set_linear(linear_map)
 
 
-def images_of(student, rows):
-    """A function that gives images of the same rows, call after call, as the student changes."""
+def embeddings_of(student, rows):
+    """A function that gives the embeddings of the same rows as the student changes."""
     if getattr(student, "is_homogeneous", False):
         return partial(student, rows, norms_of(rows))
     return partial(student, rows)

@@ -134,29 +134,33 @@ def check_module(module, X, n_components, device):
     copied = _copied(module)
     try:
         with evaluation_randomness(device):
-            images = copied.to(device).eval()(rows)
+            embeddings = copied.to(device).eval()(rows)
     except Exception as error:
         raise ValueError(
             f"{name} failed on {batch}, and is expected to return a tensor of shape "
             f"({len(rows)}, n_components) for it: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(images, torch.Tensor) or images.shape[:-1] != rows.shape[:1]:
-        found = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
+    if not isinstance(embeddings, torch.Tensor) or embeddings.shape[:-1] != rows.shape[:1]:
+        found = (
+            tuple(embeddings.shape)
+            if isinstance(embeddings, torch.Tensor)
+            else type(embeddings).__name__
+        )
         raise ValueError(
             f"{name} must return a tensor of shape ({len(rows)}, n_components) for {batch}, got "
             f"{found}."
         )
-    if n_components is not None and images.shape[1] != n_components:
+    if n_components is not None and embeddings.shape[1] != n_components:
         raise ValueError(
-            f"{name} must return n_components={n_components} dimensions, got {images.shape[1]}."
+            f"{name} must return n_components={n_components} dimensions, got {embeddings.shape[1]}."
         )
-    if not images.requires_grad:
+    if not embeddings.requires_grad:
         raise ValueError(
             f"{name} must return a tensor that depends on its parameters through operations with a "
             "gradient, got one without: it was detached, or computed under torch.no_grad."
         )
-    check_finite(images, name)
-    return images.shape[1]
+    check_finite(embeddings, name)
+    return embeddings.shape[1]
 
 
 def check_finite(values, name="student"):
@@ -169,7 +173,7 @@ def check_finite(values, name="student"):
 
 
 def regress(module, take, take_targets, sample_weight, *, angular, max_iter, generator):
-    """Start a module by gradient steps towards given images of the rows.
+    """Start a module by gradient steps towards given embeddings of the rows.
 
     Parameters
     ----------
@@ -178,11 +182,11 @@ def regress(module, take, take_targets, sample_weight, *, angular, max_iter, gen
     take : callable
         Numbers of rows, an int64 tensor, to the module's input of those rows.
     take_targets : callable
-        Numbers of rows, on the CPU, to the images that they should have.
+        Numbers of rows, on the CPU, to the embeddings that they should have.
     sample_weight : torch.Tensor of shape (n_rows,)
         How often a row is drawn, in proportion.
     angular : bool
-        Whether only the directions of images count.
+        Whether only the directions of embeddings count.
     max_iter : int
         Steps of the refinement, each of which is worth a few of these.
     generator : torch.Generator
@@ -204,8 +208,8 @@ def regress(module, take, take_targets, sample_weight, *, angular, max_iter, gen
         rows = torch.multinomial(sample_weight, _BATCH_SIZE, replacement=True, generator=generator)
         targets = normalize(take_targets(rows))
         optimizer.zero_grad()
-        images = normalize(module(take(rows.to(targets.device))))
-        loss = (images - targets).square().sum(1).mean()
+        embeddings = normalize(module(take(rows.to(targets.device))))
+        loss = (embeddings - targets).square().sum(1).mean()
         loss.backward()
         optimizer.step()
         schedule.step()

@@ -20,7 +20,7 @@ _ROWS_PER_CHUNK_OF_MODULES = 2**9
 
 @torch.no_grad()
 def embed(student, X, *, device, unit_norm, out=None):
-    """Images of all rows, chunk by chunk, computed and returned in double precision if X is.
+    """Embeddings of all rows, chunk by chunk, computed and returned in double precision if X is.
 
     Parameters
     ----------
@@ -28,13 +28,13 @@ def embed(student, X, *, device, unit_norm, out=None):
     X : ndarray of shape (n_samples, ...) or CSR
     device : torch.device
     unit_norm : bool
-        Whether to scale the images to unit norm.
+        Whether to scale the embeddings to unit norm.
     out : ndarray of shape (n_samples, n_components), default=None
         Where to write them.
 
     Returns
     -------
-    images : ndarray of shape (n_samples, n_components)
+    embeddings : ndarray of shape (n_samples, n_components)
     """
     dtype = torch.float64 if X.dtype == np.float64 else torch.float32
     own = is_built_in(student)
@@ -42,9 +42,9 @@ def embed(student, X, *, device, unit_norm, out=None):
     with nullcontext() if own else evaluation_randomness(device):
         for rows, block in blocks(X, _ROWS_PER_CHUNK if own else _ROWS_PER_CHUNK_OF_MODULES):
             taken = as_tensor(block, device=device, dtype=input_dtype(X, dtype), copy=not own)
-            images = student(taken)
-            images = (unit_rows(images) if unit_norm else images).cpu().numpy()
+            embeddings = student(taken)
+            embeddings = (unit_rows(embeddings) if unit_norm else embeddings).cpu().numpy()
             if out is None:
-                out = np.empty((X.shape[0], images.shape[1]), dtype=images.dtype)
-            out[rows] = images
+                out = np.empty((X.shape[0], embeddings.shape[1]), dtype=embeddings.dtype)
+            out[rows] = embeddings
     return out

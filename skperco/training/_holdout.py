@@ -116,12 +116,12 @@ class HoldoutScorer:
         self.device = table.device
         self.parts = list(self._parts(table))
 
-    def __call__(self, images):
+    def __call__(self, embeddings):
         """HoldoutScores of a student, given its embeddings of the rows, an ndarray."""
-        images = torch.from_numpy(images).to(self.device, torch.float64)
-        look = to_references(images, self.metric)
+        embeddings = torch.from_numpy(embeddings).to(self.device, torch.float64)
+        look = to_references(embeddings, self.metric)
         judged = zip(
-            *(self._judged(part, self._seen(look, images[part.rows])) for part in self.parts),
+            *(self._judged(part, self._seen(look, embeddings[part.rows])) for part in self.parts),
             strict=True,
         )
         values = (torch.cat(parts).cpu().numpy() for parts in judged)

@@ -24,12 +24,12 @@ class Comparison(NamedTuple):
     Attributes
     ----------
     normalize : callable
-        Images, of shape (n_rows, n_features), before they are compared.
+        Embeddings, of shape (n_rows, n_features), before they are compared.
     table : callable
-        Normalized images of anchors and of references to what the first see of the second, of
+        Normalized embeddings of anchors and of references to what the first see of the second, of
         shape (n_anchors, n_references).
     listed : callable
-        Normalized images, the numbers of anchors and those that each anchor has listed, of
+        Normalized embeddings, the numbers of anchors and those that each anchor has listed, of
         shape (n_anchors, n_listed), to what they see of these.
     """
 
@@ -43,7 +43,7 @@ def comparison_by(metric):
     if metric in _DIRECTIONS:
         return Comparison(_DIRECTIONS[metric], _opposite_products, _opposite_listed_products)
     return Comparison(
-        lambda images: images,
+        lambda embeddings: embeddings,
         partial(pairwise_dissimilarity, metric=metric),
         partial(listed_dissimilarity, metric=metric),
     )
@@ -80,7 +80,7 @@ def listed_dissimilarity(rows, anchors, listed, *, metric):
 
 _DIRECTIONS = {
     "cosine": unit_rows,
-    "correlation": lambda images: unit_rows(row_centered(images)),
+    "correlation": lambda embeddings: unit_rows(row_centered(embeddings)),
 }
 
 
@@ -131,7 +131,7 @@ class GlobalTerm:
     ----------
     teacher : Teacher
     comparison : Comparison
-        Of the student's images.
+        Of the student's embeddings.
     pair : callable
         From the numbers of anchors to those of some of them and of their references.
     """
@@ -146,9 +146,9 @@ class GlobalTerm:
         anchors, references = self.pair(anchors)
         return (anchors, references), percentile_rank(self.teacher.order(anchors, references))
 
-    def __call__(self, images, places, target):
-        """Logarithm of the loss of what has been drawn, by images and where each is."""
-        drawn = images.index_select(0, torch.cat(places))
+    def __call__(self, embeddings, places, target):
+        """Logarithm of the loss of what has been drawn, by embeddings and where each is."""
+        drawn = embeddings.index_select(0, torch.cat(places))
         seen = self.comparison.table(*drawn.split([len(part) for part in places]))
         return _log(rank_loss(seen, target, exact=False))
 
@@ -161,7 +161,7 @@ class LocalTerm:
     lists : tuple of torch.Tensor
         Numbers and log ranks of the nearest of all rows, as :meth:`Teacher.nearest` gives them.
     comparison : Comparison
-        Of the student's images.
+        Of the student's embeddings.
     generator : torch.Generator
         On the CPU.
     """
@@ -179,9 +179,9 @@ class LocalTerm:
         places += n_listed * anchors[:, None]
         return (anchors, self.neighbors.take(places)), self.log_ranks.take(places)
 
-    def __call__(self, images, places, target):
-        """Logarithm of the loss of what has been drawn, by images and where each is."""
-        return _log(rank_correlation_loss(self.comparison.listed(images, *places), target))
+    def __call__(self, embeddings, places, target):
+        """Logarithm of the loss of what has been drawn, by embeddings and where each is."""
+        return _log(rank_correlation_loss(self.comparison.listed(embeddings, *places), target))
 
 
 def _log(losses):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from skperco.students._builtin import images_of, scaled_parameters
+from skperco.students._builtin import embeddings_of, scaled_parameters
 from skperco.training._distributed import Processes
 from skperco.training._objective import GlobalTerm, LocalTerm, comparison_by
 
@@ -179,27 +179,27 @@ class Refinement:
     def _loss(self, terms):
         anchors = self._draw(self.settings.batch_size)
         drawn = [term.draw(anchors) for term, _ in terms]
-        images, places = self._images([numbers for numbers, _ in drawn])
+        embeddings, places = self._images([numbers for numbers, _ in drawn])
         return sum(
-            weight * term(images, at, target)
+            weight * term(embeddings, at, target)
             for (term, weight), at, (_, target) in zip(terms, places, drawn, strict=True)
         )
 
     def _images(self, drawn):
-        """Images of rows, each computed once, and where those of all that is drawn are."""
+        """Embeddings of rows, each computed once, and where those of all that is drawn are."""
         flat = torch.cat([part.flatten() for numbers in drawn for part in numbers])
         if len(flat) >= len(self.teacher):
-            return self.comparison.normalize(self._images_of_all()), drawn
+            return self.comparison.normalize(self._embeddings_of_all()), drawn
         rows, places = flat.unique(return_inverse=True)
         places = iter(places.split([part.numel() for numbers in drawn for part in numbers]))
         at = [[next(places).view(part.shape) for part in numbers] for numbers in drawn]
         return self.comparison.normalize(self.student(self.take(rows))), at
 
-    def _images_of_all(self):
+    def _embeddings_of_all(self):
         if self.take.dropout:
             return self.student(self.take.all())
         if self._see_all is None:
-            self._see_all = images_of(self.student, self.take.all())
+            self._see_all = embeddings_of(self.student, self.take.all())
         return self._see_all()
 
     @property

@@ -143,10 +143,10 @@ class Fit:
         self.samples = self.pool = self.transfer = self.refinement = None
 
     def embed(self, X):
-        """The student's images of rows, an ndarray."""
-        images = embed(self.student, X, device=self.plan.device, unit_norm=False)
-        check_finite(torch.from_numpy(images))
-        return images
+        """The student's embeddings of rows, an ndarray."""
+        embeddings = embed(self.student, X, device=self.plan.device, unit_norm=False)
+        check_finite(torch.from_numpy(embeddings))
+        return embeddings
 
     def _refine(self, seen):
         self.refinement = self._first_refinement(seen)

@@ -8,7 +8,7 @@ from builders import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skperco.students._builtin import LinearStudent, MLPStudent, ProjectionStudent, images_of
+from skperco.students._builtin import LinearStudent, MLPStudent, ProjectionStudent, embeddings_of
 from skperco.students._embed import embed
 from skperco.utils._chunking import as_tensor
 
@@ -121,7 +121,7 @@ def test_images_of_the_same_rows_follow_the_student(kind):
     generator = torch.Generator().manual_seed(0)
     student = kind(torch.randn(2, 3, generator=generator), torch.zeros(2))
     rows = torch.randn(5, 3, generator=generator)
-    look = images_of(student, rows)
+    look = embeddings_of(student, rows)
     for _ in range(2):
         with torch.no_grad():
             for parameter in student.parameters():

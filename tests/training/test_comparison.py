@@ -12,7 +12,7 @@ METRICS_AND_OTHERS = st.sampled_from([*METRICS, lambda a, b: torch.cdist(a, b, p
 SEEDS = st.integers(0, 1000)
 
 
-def images_of(seed, n=9, d=5):
+def embeddings_of(seed, n=9, d=5):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(n, d, generator=generator, dtype=torch.float64)
 
@@ -25,7 +25,7 @@ def standardized(rows):
 
 @given(SEEDS, METRICS_AND_OTHERS)
 def test_tables_are_affine_in_the_dissimilarities(seed, metric):
-    images, comparison = images_of(seed), comparison_by(metric)
+    images, comparison = embeddings_of(seed), comparison_by(metric)
     normalized = comparison.normalize(images)
     found = comparison.table(normalized[:4], normalized)
     expected = pairwise_dissimilarity(images[:4], images, metric=metric)
@@ -34,7 +34,7 @@ def test_tables_are_affine_in_the_dissimilarities(seed, metric):
 
 @given(SEEDS, METRICS_AND_OTHERS)
 def test_lists_are_affine_in_the_dissimilarities_of_the_pairs(seed, metric):
-    images, comparison = images_of(seed), comparison_by(metric)
+    images, comparison = embeddings_of(seed), comparison_by(metric)
     generator = torch.Generator().manual_seed(seed)
     anchors = torch.randint(9, (4,), generator=generator)
     listed = torch.stack([torch.randperm(9, generator=generator)[:4] for _ in anchors])
@@ -49,7 +49,7 @@ def test_lists_are_affine_in_the_dissimilarities_of_the_pairs(seed, metric):
 @pytest.mark.parametrize("metric", ["cosine", "correlation", "sqeuclidean"])
 def test_gradient_of_lists(metric):
     """With a row that is listed twice, and by several, itself among them."""
-    images, comparison = images_of(0, n=6).requires_grad_(), comparison_by(metric)
+    images, comparison = embeddings_of(0, n=6).requires_grad_(), comparison_by(metric)
     anchors, listed = torch.tensor([0, 3, 0]), torch.tensor([[1, 1, 2], [3, 4, 1], [5, 0, 2]])
     assert torch.autograd.gradcheck(
         lambda images: comparison.listed(comparison.normalize(images), anchors, listed), images
