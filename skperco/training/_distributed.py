@@ -11,10 +11,10 @@ from skperco.utils._chunking import stacked
 
 
 class Processes:
-    """All processes that fit a student, each with rows of its own; this one alone, by default.
+    """The processes that fit one student, each with its own rows; by default, only this one.
 
-    Each must do the same in the same order. What they agree on is what the first says; each
-    draws anchors and references of its own, and all see the references of all.
+    All must call the same methods in the same order. Decisions are broadcast from the first
+    process. Each draws its own anchors and references, and references are gathered from all.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ class Processes:
     Attributes
     ----------
     size, rank : int
-        How many there are, and which of them this is.
+        Number of processes, and the index of this one.
 
     Raises
     ------
     ValueError
-        If the environment says that there are others, and nobody has made a group of them.
+        If the environment variable WORLD_SIZE is above 1, but there is no process group.
     """
 
     def __init__(self, together=False):
@@ -46,7 +46,7 @@ class Processes:
             )
 
     def broadcast_object(self, value):
-        """What the first process has in place of this value."""
+        """The value of the first process."""
         if self.size == 1:
             return value
         values = [value]
@@ -55,7 +55,7 @@ class Processes:
 
     @torch.no_grad()
     def broadcast_module(self, module):
-        """Give a module the first process's parameters and buffers."""
+        """Copy parameters and buffers of the first process into a module."""
         if self.size > 1:
             for tensor in module.state_dict().values():
                 whole = tensor.contiguous()
@@ -63,13 +63,13 @@ class Processes:
                 tensor.copy_(whole)
 
     def rank_generator(self, generator):
-        """A generator that draws other numbers in each process; the same one in the first."""
+        """A generator with a different seed in each process; the given one in the first."""
         if self.rank == 0:
             return generator
         return torch.Generator().manual_seed((generator.initial_seed() + self.rank) % 2**63)
 
     def all_gather(self, numbers):
-        """The numbers of all processes, of which each has as many."""
+        """Concatenate tensors of equal shapes from all processes."""
         if self.size == 1:
             return numbers
         parts = [torch.empty_like(numbers) for _ in range(self.size)]
@@ -86,7 +86,7 @@ class Processes:
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
     def gather_samples(self, samples, max_samples, random_state):
-        """Random samples of all processes, the same in each, about so many.
+        """Draw about `max_samples` samples from all processes; the result is the same in each.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class Processes:
         samples : Samples
             All of this process, if there is no other.
         n_samples : int
-            How many the processes have.
+            Number of samples of all processes.
         """
         if self.size == 1:
             return samples, samples.n_rows

@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
 
 
 def comparison_by(metric):
-    """The comparison of a metric, by name (but "precomputed") or callable."""
+    """The dissimilarities that training uses for a metric; not for "precomputed"."""
     if metric in _DIRECTIONS:
         return Comparison(_DIRECTIONS[metric], _opposite_products, _opposite_listed_products)
     return Comparison(
@@ -50,7 +50,7 @@ def comparison_by(metric):
 
 
 def listed_dissimilarity(rows, anchors, listed, *, metric):
-    """Dissimilarities of some rows, the anchors, to others that each of them has listed.
+    """Dissimilarities of anchors to the rows in a list of each anchor.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def _opposite_listed_products(rows, anchors, listed):
 
 
 class _ListedProducts(torch.autograd.Function):
-    """Inner products of rows with those that they have listed.
+    """Inner products of rows with the rows in a list of each.
 
     The gradient is summed up row by row of the many that are listed, which costs a fraction of
     what it takes to go back through a copy of them.
@@ -125,7 +125,7 @@ _SMALLEST_LOSS = 1e-6
 
 
 class GlobalTerm:
-    """Ranks among random references, the same for all anchors.
+    """Global loss: ranks among random references, which are the same for all anchors.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class GlobalTerm:
         self.pair = pair
 
     def draw(self, anchors):
-        """Numbers of anchors and references, and the ranks that these should have."""
+        """Indices of anchors and references, and the target ranks."""
         anchors, references = self.pair(anchors)
         return (anchors, references), percentile_rank(self.teacher.order(anchors, references))
 
@@ -154,7 +154,7 @@ class GlobalTerm:
 
 
 class LocalTerm:
-    """Log ranks among references from each anchor's own neighborhood.
+    """Local loss: log ranks among references from the neighborhood of each anchor.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class LocalTerm:
         self.generator = generator
 
     def draw(self, anchors):
-        """Numbers of anchors and of what each has listed, and the log ranks of these."""
+        """Indices of anchors and of references of each, and the target log ranks."""
         n_listed = self.neighbors.shape[1]
         shape = (len(anchors), min(_NEAR_REFERENCES, n_listed))
         places = torch.randint(n_listed, shape, generator=self.generator).to(anchors.device)

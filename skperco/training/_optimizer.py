@@ -1,4 +1,4 @@
-"""Refinement by rank: draw anchors and references, and step."""
+"""Training: draws of anchors and references, and normalized gradient descent with momentum."""
 
 import math
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
 
 class _Parameter:
-    """A parameter of the student, and what the steps keep about it."""
+    """A parameter of the student, with its momentum and moving average."""
 
     def __init__(self, value, scale):
         self.value = value
@@ -47,13 +47,13 @@ class _Parameter:
         self.velocity = torch.zeros_like(self.start)
 
     def state(self):
-        """All that the steps keep, by name; copies of what they change."""
+        """The state, by name; tensors that steps change in place are copied."""
         kept = {"value": self.value.detach(), "average": self.average, "velocity": self.velocity}
         return {"start": self.start} | {name: tensor.clone() for name, tensor in kept.items()}
 
     @torch.no_grad()
     def load(self, state):
-        """Take over what another has kept, for good."""
+        """Load a state, which is not copied."""
         self.value.copy_(state.pop("value"))
         for name, tensor in state.items():
             setattr(self, name, tensor)
@@ -90,7 +90,7 @@ class Refinement:
         self.take = take
         self.teacher = teacher
         self.settings = settings
-        # A row is drawn by the share of weight up to it, without a look at all weights.
+        # Rows are drawn by inverse transform sampling from the cumulative weights.
         mass = sample_weight.double().cumsum(0)
         self.shares = mass / mass[-1]
         self.generator = generator
@@ -110,7 +110,7 @@ class Refinement:
             parameter.load(state)
 
     def run(self, *, keep_snapshot=False):
-        """Take all steps that are left, and yield the loss before each, a tensor of shape ().
+        """Take the remaining steps, and yield the loss before each, a tensor of shape ().
 
         With `keep_snapshot` its state at the end of the warm-up is kept, to resume from.
         """
@@ -148,7 +148,7 @@ class Refinement:
         with torch.no_grad():
             gradients = self.processes.all_reduce_mean(gradients)
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                # The gradient itself is not divided: of wide rows it takes much memory.
+                # Scale the step, not the gradient, of which a copy would be large for wide rows.
                 scale = (1 - _MOMENTUM) / gradient.norm().clamp(min=_EPS)
                 parameter.velocity.mul_(_MOMENTUM).addcmul_(gradient, scale)
                 parameter.value.sub_(parameter.velocity, alpha=rate * parameter.scale)
@@ -167,7 +167,7 @@ class Refinement:
 
     @torch.no_grad()
     def _far_weight(self, near):
-        """The more of the neighbors the start keeps, the dearer is the order of the others.
+        """Weight of the global loss: larger if the initialization keeps more of the neighbors.
 
         The power was measured, with the factor in the settings, on text at 16 and 64 dimensions,
         where it leaves the closed form's coherence as it is.
@@ -213,6 +213,6 @@ class Refinement:
         return anchors[:n_anchors], self.processes.all_gather(references)
 
     def _draw(self, size):
-        """Numbers of random rows, drawn with replacement."""
+        """Indices of random rows, drawn with replacement."""
         drawn = torch.rand(size, generator=self.generator, dtype=torch.float64)
         return torch.searchsorted(self.shares, drawn, right=True).to(self.device)

@@ -1,4 +1,4 @@
-"""Samples: rows to learn from, and what the teacher makes of them."""
+"""Samples: rows of the input, their weights, and the teacher's representation of them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from skperco.utils._validation import (
 
 
 class Samples(NamedTuple):
-    """Rows to learn from, their weights, and what the teacher makes of them.
+    """Rows of the input, their weights, and the teacher's representation of them.
 
     A row of weight zero is none of them. It may stay where it is, for there may be many others.
     """
@@ -37,16 +37,16 @@ class Samples(NamedTuple):
 
     @property
     def rows(self):
-        """Numbers of the samples among the rows."""
+        """Indices of the rows with positive weight."""
         return np.flatnonzero(self.weight)
 
     @property
     def representation(self):
-        """What the teacher sees: X itself if there is no other."""
+        """The teacher's representation: X itself if there is no other."""
         return self.X if self.teacher is None else self.teacher
 
     def with_targets(self, random_state, device):
-        """With the coordinates that a regression onto the teacher aims at, if there is one."""
+        """With the targets of a regression onto the teacher, if there is one."""
         if self.teacher is None:
             return self
         targets = teacher_coordinates(
@@ -55,7 +55,7 @@ class Samples(NamedTuple):
         return self._replace(targets=targets)
 
     def take(self, rows):
-        """Some of the rows, by their numbers."""
+        """Some of the rows, by their indices."""
         return self._replace(
             X=take_rows(self.X, rows),
             weight=self.weight[rows],
@@ -64,7 +64,7 @@ class Samples(NamedTuple):
         )
 
     def without(self, rows):
-        """The samples but for those of these numbers."""
+        """All samples except those with these indices."""
         weight = self.weight.copy()
         weight[rows] = 0
         return self._replace(weight=weight)
@@ -82,7 +82,7 @@ def _taken(array, rows):
 
 
 def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
-    """Samples, checked.
+    """Check the arguments of a fit and return Samples.
 
     Parameters
     ----------

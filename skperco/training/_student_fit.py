@@ -114,7 +114,7 @@ class Fit:
         self.interrupted = False
 
     def refine(self):
-        """Take the student all the way to the teacher's ranks, as far as the steps lead.
+        """Train the student to the last step.
 
         Interrupted by the user, it is as far as the steps have led until then.
         """
@@ -133,12 +133,12 @@ class Fit:
         self.blend(1.0)
 
     def blend(self, fraction):
-        """Put the student between its start (0) and the farthest that it may go (1)."""
+        """Interpolate the student between its initialization (0) and its largest change (1)."""
         if self.refinement is not None:
             self.refinement.blend(self._reach * fraction)
 
     def settle(self, fraction):
-        """Put the student there for good, and let go of what it takes to move it."""
+        """Interpolate the student for the last time, and free what training needs."""
         self.blend(fraction)
         self.samples = self.pool = self.transfer = self.refinement = None
 
@@ -161,7 +161,7 @@ class Fit:
         self.snapshot = self.refinement.snapshot
 
     def _first_refinement(self, seen):
-        """The refinement before its first step, the student where that begins."""
+        """The training before its first step, with the student initialized."""
         dropout = _TRANSFER_DROPOUT if self.transfers and self.has_closed_form else 0.0
         take = RowTaker(seen.X, self.plan.device, dropout, self.draws)
         refined = None if self.transfer is None else self._refined_directions(seen)
@@ -172,7 +172,7 @@ class Fit:
 
     @property
     def _starts_alike(self):
-        """Whether fits to most of the rows and to all start the same, or nearly so."""
+        """Whether fits to most of the rows and to all have nearly the same initialization."""
         return self.plan.start is not None or (self.has_closed_form and not self.transfers)
 
     @property
@@ -180,7 +180,7 @@ class Fit:
         return _TRANSFER_REACH if self.transfers else 1.0
 
     def _attributes_so_far(self):
-        """Fitted attributes of the estimator, if the steps so far were all."""
+        """Fitted attributes of the estimator, if training stopped now."""
         student = copy.deepcopy(self.student)
         self.refinement.blend(self._reach, student)
         return {
@@ -251,7 +251,7 @@ class Fit:
         return MappedRows(samples.targets, directions, n_components)
 
     def _randomness(self):
-        """Modules of the user's own draw from global generators, which must not show it."""
+        """Protect the global generators, from which users' modules draw; a context manager."""
         if self.has_closed_form:
             return nullcontext()
         return own_randomness(int(self.random_state.randint(2**31)), self.plan.device)

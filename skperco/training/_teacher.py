@@ -13,7 +13,7 @@ from skperco.utils._chunking import chunks
 
 
 class Pool:
-    """Samples in memory, and the teacher's view of them.
+    """Training subset: samples in memory, and the teacher of them.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Pool:
         return self.samples.n_rows
 
     def split(self, n_held_out):
-        """The pool without its first rows, and the samples that these are."""
+        """Split off the first rows: the rest of the training subset, and the held-out samples."""
         if n_held_out == 0:
             return self, self.samples.take(np.arange(0))
         rows = np.arange(self.n_rows)
@@ -54,7 +54,7 @@ _LEAST_OVERFETCH = 10
 
 
 class Teacher:
-    """The teacher's view of the samples, in single precision on a device.
+    """The teacher's dissimilarities between samples, in single precision on a device.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Teacher:
         return self.representation.shape[0]
 
     def order(self, anchors, references=None):
-        """What every anchor sees of every reference, by their numbers: its order, not its values.
+        """Values with the order of the dissimilarities from anchors to references, by index.
 
         Of all rows, if there are no numbers of references. Up to rounding, where dense rows are
         nearly the same.
@@ -99,7 +99,7 @@ class Teacher:
         return table.float()
 
     def take(self, kept):
-        """The teacher of some of the rows, an ndarray of their numbers."""
+        """The teacher of some of the rows, given an ndarray of their indices."""
         representation = self.representation[kept]
         if self.metric == "precomputed":
             representation = representation[:, kept]
@@ -108,18 +108,21 @@ class Teacher:
         return teacher
 
     def nearest(self, n_neighbors):
-        """Numbers and log ranks of the nearest rows, two tensors (n_rows, n_neighbors)."""
+        """Indices and log ranks of the nearest rows, two tensors (n_rows, n_neighbors)."""
         neighbors, near = (part[:, :n_neighbors] for part in self._listed(n_neighbors))
         return neighbors.contiguous(), percentile_rank(near).log()
 
     def _listed(self, n_neighbors):
-        """Numbers of the nearest rows or more of them, nearest first, and what is seen of them."""
+        """Indices of at least so many nearest rows, nearest first, and their dissimilarities."""
         if self._lists is None or self._lists[0].shape[1] < n_neighbors:
             self._lists = self._inherited(n_neighbors) or self._found(n_neighbors)
         return self._lists
 
     def _inherited(self, n_neighbors):
-        """The lists of the whole of which these rows are a part, without all others; or None."""
+        """Lists of neighbors from the full set, without the rows that are not in this subset.
+
+        None if there is no full set, or if a list would be too short.
+        """
         if self._whole is None:
             return None
         whole, kept = self._whole
