@@ -1,4 +1,4 @@
-"""Small embeddings that keep the order of near and far that a large teacher sees."""
+"""Small embeddings that keep the ranking of dissimilarities of a large teacher."""
 
 from skperco.dissimilarity._dense import pairwise_dissimilarity
 from skperco.distiller import CoherenceDistiller

@@ -59,9 +59,9 @@ from skperco.utils._validation import (
 
 _DEFAULT_COMPONENTS = 64
 _MOST_HELD_OUT = 1000
-# Fewer rows cannot tell a better student from a worse one.
+# With fewer rows the validation scores are too noisy to compare students.
 _LEAST_HELD_OUT = 20
-# A fit has no more students: those of two trials, and the last one.
+# Largest number of students in a fit: two validation fits and the final one.
 _MOST_STUDENTS = 3
 
 
@@ -127,16 +127,16 @@ class CoherenceDistiller(
         exact: if X is its own teacher, both metrics are "cosine" or both euclidean, and there are
         as many components as features.
     early_stopping : bool, default=True
-        Whether to hold out rows from a first fit, which decide how far the student goes from
-        the closed form towards the refined one; then all rows are fitted. With fewer than 20
-        such rows it keeps the closed form. If False, there is one fit, and the student goes all
-        the way, whatever that does to rows it has not seen.
+        Whether to hold out rows in a validation fit, which choose the interpolation between the
+        closed form and the trained student; then all rows are fitted. With fewer than 20 held-out
+        rows the closed form is kept. If False, there is one fit without validation, and the
+        student is the trained one.
     validation_fraction : float, default=0.1
-        Share of the rows that the steps see to hold out, up to 1,000 rows.
+        Share of the rows in the training subset to hold out, up to 1,000 rows.
     max_samples : int, default=16384
-        Number of rows, drawn at random, that the steps see: anchors, references and neighbors
-        are among them. The closed form is that of all rows, which are read a few at a time.
-        This bounds the memory of a fit, and its time, however many rows there are.
+        Size of the training subset, drawn at random: anchors, references and neighbors are drawn
+        from it. The closed form is that of all rows, which are read in blocks. This bounds the
+        memory and the time of a fit for any number of rows.
     warm_start : bool, default=False
         Whether `fit` starts from the student of the last fit in place of the closed form.
     random_state : int, RandomState instance or None, default=None
@@ -154,8 +154,8 @@ class CoherenceDistiller(
         included, are then `max_samples` drawn from all processes. With no group, or of one
         process, it makes no difference.
     verbose : bool, default=False
-        Whether to print the progress of the fit. The logger ``"skperco"`` is told the same, at
-        level INFO, whether or not.
+        Whether to print the progress of the fit. The logger ``"skperco"`` gets the same messages
+        at level INFO in any case.
 
     Attributes
     ----------
@@ -534,7 +534,7 @@ class CoherenceDistiller(
         )
 
     def _decide(self, fitted, pool, held_out, plan, seed):
-        """A EarlyStoppingResult, and what users may know of it."""
+        """The result of early stopping, whose scores become fitted attributes."""
         decision = EarlyStoppingResult(plan)
         refines = plan.settings.max_iter > 0
         if held_out.n_rows and (refines or fitted.teacher is not None):

@@ -15,18 +15,18 @@ from skperco.utils._chunking import MappedRows
 # take unchosen.
 _ALPHAS = (3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05, 0.01, 0.001)
 _ALPHA = 0.4
-# Value of the constant column: where the origin matters, the mean is shrunk to it like all
-# else; where it does not, the mean is free.
+# Value of the constant column: for angles, whose origin matters, the intercept is penalized like
+# the other coefficients; otherwise it is nearly free.
 _INTERCEPT = 0.3
 _FREE_INTERCEPT = 10.0
 _JUDGED_TARGETS = 64
 _FOLDS = 3
-# How much the true targets weigh beside their predictions when directions are refined.
+# Weight of the true targets relative to their predictions in the pseudo-teacher.
 _TARGETS_BESIDE_PREDICTIONS = 0.7
 
 
 def compression_start(X, n_components, *, metric, sample_weight, random_state):
-    """Leading directions of X, which is its own teacher.
+    """Top right singular vectors of X, which is its own teacher.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def compression_start(X, n_components, *, metric, sample_weight, random_state):
     n_components : int
         At most n_features.
     metric : str or callable
-        The student's dissimilarity. Cosine ones look at rows of unit norm from the origin:
-        centering, as PCA does it, would harm them. Others do not change with it.
+        The student's dissimilarity. Angles are measured from the origin, so centering, as in PCA,
+        would change them; other dissimilarities do not depend on it.
     sample_weight : ndarray of shape (n_samples,)
     random_state : RandomState
 
@@ -154,8 +154,8 @@ class Transfer:
 
     def _best_alpha(self, metric, n_components, sample_weight, worth):
         targets = self.targets
-        # The leading directions of the targets decide as well as all of them do, and sooner. A
-        # callable may take no other number of columns than the student has.
+        # The top singular vectors of the targets give the same choice as all targets, at less cost.
+        # A callable may accept only as many columns as the student has.
         n_targets = n_components if callable(metric) else min(_JUDGED_TARGETS, targets.shape[1])
         project = leading_directions(
             targets,

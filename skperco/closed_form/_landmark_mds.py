@@ -17,7 +17,7 @@ _LANDMARKS = 1000
 
 _ROWS_PER_BLOCK = 2**13
 
-# Coordinates by landmarks are dear, and kept where they are of so many rows or fewer.
+# Up to this number of rows their coordinates are kept, since they are expensive to compute.
 _ROWS_KEPT = 2**16
 
 
@@ -33,7 +33,7 @@ def teacher_coordinates(teacher, metric, sample_weight, random_state, device):
         Embeddings, or the (n_samples, n_samples) table with ``metric="precomputed"``.
     metric : str or callable
     sample_weight : ndarray of shape (n_samples,)
-        Rows of weight zero have coordinates, but no say in those of others.
+        Rows of weight zero have coordinates, but do not influence those of others.
     random_state : RandomState
     device : torch.device
         Where a callable is called.
@@ -66,7 +66,7 @@ def _centered_directions(rows):
 def classical_scaling(dissimilarities, landmarks, n_rows, n_dimensions):
     """Coordinates whose squared distances resemble squared dissimilarities.
 
-    Landmark multidimensional scaling [1]_: eigenvectors of the doubly centred table of a few
+    Landmark multidimensional scaling [1]_: eigenvectors of the doubly centered table of a few
     landmarks, and every row placed by its dissimilarities to them.
 
     Parameters

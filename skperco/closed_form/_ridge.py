@@ -30,8 +30,8 @@ class Ridge:
     X : ndarray or CSR of shape (n_samples, n_features)
     intercept : float
         Value of a constant column that joins X, in units of the root mean squared norm of the
-        rows. Its coefficient is penalized like the others: a row that tells nothing is mapped
-        near the mean, and the others are not drawn to it.
+        rows. Its coefficient is penalized like the others, so that a row without information
+        is mapped near the mean, and other rows are not.
     sample_weight : ndarray of shape (n_samples,)
     """
 
@@ -65,7 +65,7 @@ class Ridge:
         return next(self.path(targets, [alpha]))
 
     def predict(self, X, targets, alpha):
-        """What the regression says of the rows of X.
+        """Predictions for the rows of X.
 
         Parameters
         ----------
@@ -76,8 +76,8 @@ class Ridge:
         Returns
         -------
         predictions : ndarray or MappedRows of shape (n_rows, n_outputs)
-            Whichever is the smaller: of few columns the regression is held, and of many what it
-            says.
+            Of few columns the regression is stored, and of many columns its predictions, whichever
+            is smaller.
         """
         if self._has_few_columns:
             return MappedRows(X, self.fit(targets, alpha), targets.shape[1])

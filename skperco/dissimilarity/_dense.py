@@ -124,7 +124,7 @@ def check_metric(metric, name="metric"):
 
 
 def to_references(references, metric):
-    """Prepare references for anchors that come a few at a time.
+    """Prepare references for blocks of anchors.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def to_references(references, metric):
 
 
 def among(rows, metric):
-    """Prepare rows that see each other for being asked about some of them.
+    """Prepare rows for repeated computation of dissimilarities between some of them.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def among(rows, metric):
     Returns
     -------
     look : callable
-        From numbers of anchors, and of references or None for all rows, to a new tensor of
+        From indices of anchors, and of references or None for all rows, to a new tensor of
         shape (n_anchors, n_references). Each of its rows has the order of the dissimilarities,
         but for rounding where squared distances cancel.
     """
@@ -202,7 +202,7 @@ def row_centered(rows):
 
 
 def without_diagonal(table):
-    """Drop what a row says of itself: (n, n, ...) to (n, n - 1, ...)."""
+    """Drop the diagonal: (n, n, ...) to (n, n - 1, ...)."""
     n = len(table)
     others = table.flatten(0, 1)[1:].unflatten(0, (n - 1, n + 1))[:, :-1]
     return others.reshape(n, n - 1, *table.shape[2:])

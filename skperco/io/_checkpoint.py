@@ -13,7 +13,7 @@ class Checkpoint:
     path : str or path-like
         The file, which holds the last student saved, whole, at any moment.
     every : float, default=30.0
-        Seconds from one to the next, at least; a fit asks ten times for each student.
+        Smallest interval in seconds; a fit has ten opportunities for each student.
 
     Examples
     --------

@@ -115,7 +115,7 @@ class ExportMixin:
 def _onnx_model(module, rows):
     """The bytes of a module's ONNX model, whose first dimension is free."""
     try:
-        # What torch's exporter says on its way is about torch.
+        # The warnings of torch's exporter are about torch.
         with _EXPORTING, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(

@@ -17,10 +17,10 @@ _FIELD = "skperco"
 
 
 def replace_file(path, contents):
-    """Write a file that is there as a whole or not at all.
+    """Write a file atomically.
 
-    It is written beside its place under another name, that of the file between a dot and
-    ``.part``, and moved there when the disk has it.
+    It is written in the same folder under a temporary name, which begins with a dot and ends in
+    ``.part``, synchronized to the disk and then renamed.
 
     Parameters
     ----------

@@ -103,15 +103,15 @@ class Views:
             )
 
     def draw(self, n_anchors, n_references, rng):
-        """Numbers of the samples that look, and of those that are looked at."""
+        """Indices of the anchors and of the references."""
         return self.draw_anchors(n_anchors, rng), self.draw_references(n_references, rng)
 
     def draw_anchors(self, n_anchors, rng):
-        """Numbers of the samples that look."""
+        """Indices of the anchors."""
         return self._draw(n_anchors, SAMPLED_ANCHORS, rng, "n_anchors", least=1)
 
     def draw_references(self, n_references, rng):
-        """Numbers of the samples that are looked at."""
+        """Indices of the references."""
         return self._draw(n_references, SAMPLED_REFERENCES, rng, "n_references", least=3)
 
     def _draw(self, n_drawn, n_default, rng, name, *, least):

@@ -64,7 +64,7 @@ def row_chunks(*tables, weights):
 
 
 class Counts(NamedTuple):
-    """Weight of each reference's partners, by what the pair of the two says.
+    """Weights of the concordant pairs and of the strict pairs of each reference.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Coherence among near references and among all: local and global agreement told apart."""
+"""Coherence among the nearest references, as a function of their share."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ _SMALLEST_SHARE = 1e-9
 
 
 class CoherenceCurve(NamedTuple):
-    """Coherence by nearness; see :func:`coherence_curve`."""
+    """Coherence by share of the nearest references; see :func:`coherence_curve`."""
 
     percentiles: np.ndarray
     coherences: np.ndarray
@@ -41,7 +41,7 @@ def coherence_curve(
     n_jobs=None,
     device="cpu",
 ):
-    r"""Perception coherence among the references that the teacher sees nearest.
+    r"""Perception coherence among the references that are nearest to the anchor for the teacher.
 
     .. math:: \Gamma(q) = \operatorname{E}_x \bigl(
               P_{y,z}[\delta_g(x,y) < \delta_g(x,z)] + \tfrac12 P_{y,z}[\delta_g(x,y) =

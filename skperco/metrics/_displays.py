@@ -10,7 +10,7 @@ from skperco.metrics._curve import coherence_curve
 from skperco.metrics._pairwise import pairwise_perception_coherence
 from skperco.utils._optional_imports import import_extra
 
-# Okabe and Ito's colors, which the color-blind tell apart, with dashes and markers for print.
+# The palette of Okabe and Ito, for color-blind readers, with dashes and markers for print.
 _STYLES = [
     {"color": color, "linestyle": dashes, "marker": marker}
     for color, dashes, marker in [
@@ -166,7 +166,7 @@ class CoherenceCurveDisplay:
 
 
 class CoherenceMatrixDisplay:
-    """Coherence of every two representations, those that agree beside each other.
+    """Coherence of every pair of representations, in the order of a hierarchical clustering.
 
     Make it with :meth:`from_representations`.
 
@@ -257,9 +257,9 @@ class CoherenceMatrixDisplay:
 
 
 def _similar_beside_each_other(matrix):
-    """Order of the leaves of a clustering by the shares of pairs that are disagreed upon."""
+    """Order of the leaves of a hierarchical clustering, with 1 - coherence as the distance."""
     distances = 1 - (matrix + matrix.T) / 2
-    # What sees only ties agrees with nobody.
+    # A representation with ties only has the largest distance to all others.
     distances = np.nan_to_num(distances, nan=1.0)
     np.fill_diagonal(distances, 0)
     condensed = squareform(distances.clip(0), checks=False)

@@ -132,8 +132,8 @@ def estimate_within(views, tol, contrast, rng, n_jobs=None):
 
 class _BlockSums(NamedTuple):
     coherences: np.ndarray
-    # For each reference, over the anchors that are not it: weighted coherences without it, and
-    # the weights of the anchors that still see an order.
+    # For each reference, summed over the other anchors: weighted coherences without it, and the
+    # weights of the anchors that still have a strict pair.
     total: np.ndarray
     weight: np.ndarray
 

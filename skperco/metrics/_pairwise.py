@@ -47,7 +47,7 @@ def pairwise_perception_coherence(
     Returns
     -------
     matrix : ndarray of shape (n_representations, n_representations)
-        Entry (i, j) is the score of j as the student of i; nan where i sees only ties.
+        Entry (i, j) is the score of j as the student of i; nan where i has only ties.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def pairwise_perception_coherence(
 
     See Also
     --------
-    CoherenceMatrixDisplay : Draws the matrix, with those that agree beside each other.
+    CoherenceMatrixDisplay : Draws the matrix, in the order of a clustering.
 
     Notes
     -----

@@ -72,7 +72,7 @@ def perception_coherence_score(
     Returns
     -------
     score : float
-        In [0, 1]. nan, with an `UndefinedMetricWarning`, if the teacher sees only ties.
+        In [0, 1]. nan, with an `UndefinedMetricWarning`, if the teacher has only ties.
 
     Raises
     ------
@@ -87,11 +87,10 @@ def perception_coherence_score(
 
     Notes
     -----
-    Pairs that the teacher ties say nothing and are left out, as is an anchor that sees only
-    ties; an anchor is never its own reference. Embeddings are compared in float64, and
-    distances that differ by less than 1e-12 of the largest that the anchor sees count as tied,
-    so that rounding does not break ties. No tie tolerance is applied to precomputed dissimilarities
-    or callable metrics.
+    Pairs that the teacher ties are left out, as is an anchor with ties only; an anchor is never
+    its own reference. Embeddings are compared in float64, and distances that differ by less than
+    1e-12 of the largest of an anchor count as tied, so that rounding does not break ties. No tie
+    tolerance is applied to precomputed dissimilarities or callable metrics.
 
     Without ties the score is :math:`(1 + \tau) / 2` with the mean over anchors of Kendall's
     :math:`\tau`. It is based on an idea of [1]_, in this project's own definition.
@@ -219,8 +218,8 @@ def neighbor_recall_score(
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each sample as an anchor; a sample of weight zero is left out.
     n_anchors : int, default=None
-        How many samples to look from, drawn without replacement; each of them looks at all
-        others. If None, all up to 4,000 samples, 1,000 beyond that.
+        Number of anchors, drawn without replacement; all other samples are their references. If
+        None, all up to 4,000 samples, 1,000 beyond that.
     random_state : int, RandomState instance or None, default=0
         Draws the anchors; repeatable by default.
     n_jobs : int, default=None

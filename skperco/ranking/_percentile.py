@@ -119,7 +119,7 @@ def soft_percentile_rank(
     sigma = torch.as_tensor(
         bandwidth * scale, dtype=dissimilarities.dtype, device=dissimilarities.device
     ).expand(len(dissimilarities), 1)
-    # A window without width is a run of ties, of which only exact ranks know exactly.
+    # A window of width zero is a run of ties, for which only exact ranks are exact.
     straight_through = straight_through or bandwidth == 0
     ranks = [
         _SoftPercentileRank.apply(*block, straight_through)
@@ -231,7 +231,7 @@ def _middle_ranks(ordered, weights, undefined):
     else:
         mass = prefix_sums(weights)
         ranks = (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:])
-    # Only the CPU can tell without a synchronization, and a traced graph cannot choose.
+    # Only on the CPU this test needs no synchronization, and a traced graph cannot branch on it.
     if ordered.device.type == "cpu" and not torch.compiler.is_compiling() and not undefined.any():
         return ranks
     return ranks.masked_fill_(undefined[:, None], torch.nan)
@@ -258,10 +258,10 @@ def _windows(above, sigma):
 
 
 def _merged_bounds(above, sigma):
-    """The bounds by a sort of both together, with a last bit that tells them apart.
+    """The bounds by sorting values and bounds together, with a last bit that marks which is which.
 
-    That is faster than to search. The sign bit, which is not needed, makes room for it: the bits
-    of non-negative numbers fill half of the range of the integers, and are spread over all of it.
+    This is faster than a binary search. Since the values are not negative, their bit patterns fill
+    half of the range of the integers; they are spread over all of it to make room for the last bit.
     """
     n = above.shape[1]
     both = torch.cat([above - sigma, above], dim=1).clamp_(min=0)

@@ -16,7 +16,7 @@ def tie_bounds(ordered, *, rtol=0.0):
     ordered : torch.Tensor of shape (n_rows, n)
         Rows in ascending order, non-negative if `rtol` is positive.
     rtol : float, default=0.0
-        Neighbouring values tie when they differ by at most this share of the row's largest.
+        Neighboring values tie when they differ by at most this share of the row's largest.
 
     Returns
     -------
@@ -75,8 +75,8 @@ def sort_rows(values):
     return _SORTS.get(values.dtype, _sort_others)(values)
 
 
-# NumPy's vectorised sorts are several times as fast as torch's on the CPU; and to sort integers
-# that say where they come from is faster than to find an order.
+# NumPy's vectorized sorts are several times as fast as torch's on the CPU, and sorting integer keys
+# that contain the position of each entry is faster than argsort.
 def _sort_others(values):
     order = torch.from_numpy(np.argsort(values.numpy(), axis=-1))
     return values.gather(-1, order), order

@@ -60,8 +60,8 @@ class LinearStudent(torch.nn.Module):
 class ProjectionStudent(LinearStudent):
     """Linear projection with a learned correction proportional to the relative residual norm.
 
-    The direction of an embedding, which is all that cosine looks at, does not say how much of the
-    row lies outside the few dimensions that are kept. With the embedding y of a row x, and the
+    The cosine depends only on the direction of an embedding, which does not contain the share of
+    the row outside the dimensions that are kept. With the embedding y of a row x, and the
     share 1 - |y|/|x| of its norm that is lost, the student returns
     y + lost * (stretch * y + |x| * shift). Both vectors are learned from zero: it starts as the
     linear student, and is linear wherever nothing is lost.
@@ -268,7 +268,7 @@ def is_built_in(student):
 
 
 def kind_of(student, n_components):
-    """What the distiller's parameters say of a student like this, a dict."""
+    """Parameters of the distiller that describe the kind of a student, a dict."""
     if not is_built_in(student):
         return {"n_components": n_components, "student": "module"}
     is_mlp = isinstance(student, MLPStudent)

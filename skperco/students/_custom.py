@@ -46,7 +46,7 @@ def evaluation_randomness(device):
 
 
 def new_module(student, n_features, n_components, seed, device):
-    """A module of the user's own, that nobody else holds.
+    """A new module of the user's own, which shares nothing with the given one.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def new_module(student, n_features, n_components, seed, device):
     n_features, n_components : int
     seed : int
     device : torch.device
-        From whose generator, beside that of the CPU, a callable may draw.
+        A callable may draw from its generator and from that of the CPU.
 
     Returns
     -------

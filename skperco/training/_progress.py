@@ -1,4 +1,4 @@
-"""Progress of a fit, round by round: printed, logged, and told to scikit-learn's callbacks."""
+"""Progress of a fit, round by round: printed, logged, and passed to scikit-learn's callbacks."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ class Progress:
     context : CallbackContext
         Of the fit.
     samples : Samples
-        For callbacks that score the student: their y is what the teacher sees.
+        For callbacks that score the student: their y is the teacher's representation.
     n_students : int
         How many there will be, as far as is known.
     """

@@ -66,7 +66,7 @@ class Fit:
     samples : Samples
         For the closed form.
     pool : Pool
-        For the steps: as many of them as these may see.
+        The training subset, from which steps draw.
     plan : Plan
     random_state : RandomState
     alpha : float, default=None

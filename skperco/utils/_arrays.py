@@ -60,7 +60,7 @@ def as_column(data):
 
 
 def _pack_objects(values):
-    """A one-dimensional array of objects, which NumPy does not look into."""
+    """A one-dimensional array of objects, which NumPy does not convert to an array of numbers."""
     packed = np.empty(len(values), dtype=object)
     for number, value in enumerate(values):
         packed[number] = value

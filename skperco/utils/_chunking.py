@@ -69,8 +69,7 @@ class MappedRows:
 def blocks(array, size):
     """Rows of an array, `size` at a time, and their slices.
 
-    A file that is mapped into memory is not kept there: the system is told, after each block,
-    that it is not needed again.
+    The pages of a memory-mapped file are released after each block, by madvise.
     """
     mapping = _shared_mapping(array)
     for rows in chunks(array.shape[0], size):
@@ -85,10 +84,10 @@ def is_mapped(array):
 
 
 def take_rows(array, numbers):
-    """Rows of an array by their numbers, without keeping in memory what lies around them.
+    """Rows of an array by their indices, without keeping the pages around them in memory.
 
-    Of a file that is mapped into memory the system may hold a megabyte around each row that is
-    read. It is told, after some rows, that they are not needed again.
+    For a memory-mapped file the system may hold a megabyte around each row that is read. These
+    pages are released after every few rows, by madvise.
     """
     if isinstance(array, LazyRows):
         return array.take(numbers)
@@ -103,7 +102,7 @@ def take_rows(array, numbers):
 
 
 def _shared_mapping(array):
-    """The mapped file that an array looks at, unless it has changes of its own to lose."""
+    """The memory map of which an array is a view, unless it is copy-on-write; None without one."""
     while isinstance(array, MappedRows):
         array = array.array
     while isinstance(array, np.ndarray):

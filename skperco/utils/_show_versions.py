@@ -15,7 +15,7 @@ def versions(packages=_DEPENDENCIES):
 
 
 def show_versions():
-    """Print what to tell with a report: versions, the machine, its threads and GPUs.
+    """Print what a report of a problem needs: versions, the machine, its threads and GPUs.
 
     Examples
     --------

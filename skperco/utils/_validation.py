@@ -1,4 +1,4 @@
-"""Checks of arguments that several rooms share, each naming the argument in its message."""
+"""Checks of arguments that several modules share, each naming the argument in its message."""
 
 import numbers
 import re
@@ -76,8 +76,8 @@ def device_here(device):
 def float_types(data):
     """Types to take as they are; all others become the first of them.
 
-    Half precision becomes single. Frames do not always tell NumPy that all of their columns are
-    of no more.
+    Half precision becomes single. Some frames of single precision would become arrays of double
+    precision otherwise.
     """
     return [np.float32] if set(_dtype_names(data)) <= _SINGLE else [np.float64, np.float32]
 
