@@ -388,7 +388,10 @@ class CoherenceDistiller(
             least=2 if stream is None else 1,
         )
         if batch.teacher_metric == "precomputed":
-            raise ValueError("teacher_metric='precomputed' has no table of all batches: use fit.")
+            raise ValueError(
+                "partial_fit does not support teacher_metric='precomputed': use fit with the table of "
+                "all samples."
+            )
         if learned:
             self._check_warm_start(self.student_)
             self._check_same_metrics(batch.teacher_metric)
@@ -569,7 +572,7 @@ class CoherenceDistiller(
         return module, check_module(module, fitted.X, self.n_components, device)
 
     def _check_warm_start(self, start):
-        """The number of components of a student that learns on, if it is of the kind wanted."""
+        """The number of components of a student to train further, if it is of the same kind."""
         found = kind_of(start, self.n_components_)
         kind = self.student if isinstance(self.student, str) else "module"
         wanted = {"n_components": self.n_components, "student": kind}
@@ -578,8 +581,8 @@ class CoherenceDistiller(
         for name, value in wanted.items():
             if value not in (None, found[name]):
                 raise ValueError(
-                    f"{name}={value!r} is not that of the student that is to learn on, "
-                    f"{found[name]!r}: fit a new one, with warm_start=False."
+                    f"{name} cannot change from {found[name]!r} to {value!r} when a student is "
+                    "trained further: fit a new one, with fit and warm_start=False."
                 )
         return found["n_components"]
 
@@ -589,8 +592,8 @@ class CoherenceDistiller(
             fitted = getattr(self, f"{name}_")
             if value != fitted:
                 raise ValueError(
-                    f"{name}={value!r} is not that of the batches before, {fitted!r}: call fit, "
-                    "which starts anew."
+                    f"{name} cannot change from {fitted!r} to {value!r} between batches: fit a new "
+                    "student, with fit and warm_start=False."
                 )
 
     def _report(self, decision, progress):

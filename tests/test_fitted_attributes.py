@@ -154,7 +154,7 @@ def test_a_stream_refuses_another_kind_of_student_or_metric(begin, changed):
     getattr(distiller, begin)(ROWS, TEACHER)
     before = results(distiller)
     ((name, _),) = changed.items()
-    with pytest.raises(ValueError, match=rf"^{name}=.* is not that of"):
+    with pytest.raises(ValueError, match=rf"^{name} cannot change from"):
         distiller.set_params(**changed).partial_fit(ROWS, TEACHER)
     for found, expected in zip(results(distiller), before, strict=True):
         assert_array_equal(found, expected)

@@ -88,7 +88,7 @@ def read_file(path):
             f"{FORMAT}: load it with the version that saved it, or a later one."
         )
     if _checksum(text, tensors) != checksum:
-        raise ValueError(f"{path} is not as it was saved: its checksum is of other contents.")
+        raise ValueError(f"{path}: checksum mismatch, the file was modified or truncated.")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -141,7 +141,7 @@ def _check_given(cls, missing, given):
         if name not in known:
             raise ValueError(f"{name!r} is no parameter of {cls.__name__}.")
         if name == "student" and name not in missing:
-            raise ValueError("student is given, and the file has one.")
+            raise ValueError("student= cannot replace the student that is stored in the file.")
     absent = [name for name in missing if name not in given]
     if absent:
         raise ValueError(

@@ -234,7 +234,7 @@ def perception_coherence_test(
 
 
 def _estimate(views, contrast, n_anchors, n_references, tol, rng, n_jobs):
-    views.require(4, "three that meet in a comparison, and one to leave out")
+    views.require(4, "an anchor, two references and one to leave out")
     check_tol(tol, n_anchors=n_anchors, n_references=n_references)
     if tol is not None and views.n_samples > EXACT_SAMPLES:
         return estimate_within(views, tol, contrast, rng, n_jobs)

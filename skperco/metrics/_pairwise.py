@@ -106,7 +106,7 @@ def _named(representations, metric):
         if isinstance(metric, (list, tuple)) and len(metric) == len(representations):
             metric = dict(zip(representations, metric, strict=True))
     if len(representations) < 2:
-        raise ValueError(f"representations must be at least 2, got {len(representations)}.")
+        raise ValueError(f"expected at least 2 representations, got {len(representations)}.")
     if isinstance(metric, (list, tuple, Mapping)):
         if not isinstance(metric, Mapping) or set(metric) != set(representations):
             raise ValueError(

@@ -125,8 +125,7 @@ def _check_own_teacher(X, metric):
         )
     if X.ndim != 2:
         raise ValueError(
-            f"X is no teacher if its rows are not vectors, got shape {X.shape}: give "
-            "teacher_embeddings."
+            f"teacher_embeddings is required when X is not 2-dimensional, got X.shape={X.shape}."
         )
     if sp.issparse(X):
         check_sparse_metric(metric, "X as its own teacher")

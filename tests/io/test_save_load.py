@@ -106,7 +106,7 @@ def test_a_function_is_asked_for(tmp_path):
 def test_parameters_can_be_replaced_but_for_the_student(tmp_path):
     distiller().fit(ROWS).save(tmp_path / "file")
     assert CoherenceDistiller.load(tmp_path / "file", warm_start=True).warm_start
-    with pytest.raises(ValueError, match="student is given"):
+    with pytest.raises(ValueError, match="student= cannot replace"):
         CoherenceDistiller.load(tmp_path / "file", student="mlp")
     with pytest.raises(ValueError, match="'depth' is no parameter"):
         CoherenceDistiller.load(tmp_path / "file", depth=3)

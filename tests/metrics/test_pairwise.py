@@ -68,7 +68,7 @@ GOOD = rows_of(0)
 @pytest.mark.parametrize(
     ("representations", "metric", "message"),
     [
-        ([GOOD], "cosine", "representations must be at least 2, got 1"),
+        ([GOOD], "cosine", "expected at least 2 representations, got 1"),
         ([GOOD, GOOD[:9]], "cosine", r"representations\[0\] and representations\[1\] must"),
         ({"a": GOOD, "b": GOOD[:9]}, "cosine", "a and b must describe the same rows"),
         ([GOOD, GOOD], ["cosine"], "metric must be one dissimilarity, or one for each"),

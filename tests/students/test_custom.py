@@ -272,7 +272,7 @@ def test_warm_start_goes_on_from_the_last_student(inputs, teacher):
     first = distiller.fit(inputs[Dense], teacher).transform(inputs[Dense])
     again = distiller.set_params(max_iter=0).fit(inputs[Dense], teacher)
     np.testing.assert_array_equal(again.transform(inputs[Dense]), first)
-    with pytest.raises(ValueError, match="student='linear' is not that of the student"):
+    with pytest.raises(ValueError, match="student cannot change from 'module' to 'linear'"):
         distiller.set_params(student="linear").fit(inputs[Dense], teacher)
 
 

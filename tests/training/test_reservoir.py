@@ -174,5 +174,7 @@ def test_a_teacher_of_other_features_is_refused(rows):
 
 
 def test_a_table_is_no_batch(rows):
-    with pytest.raises(ValueError, match="teacher_metric='precomputed' has no table"):
+    with pytest.raises(
+        ValueError, match="partial_fit does not support teacher_metric='precomputed'"
+    ):
         small(teacher_metric="precomputed").partial_fit(rows, np.zeros((400, 400)))
