@@ -389,8 +389,8 @@ class CoherenceDistiller(
         )
         if batch.teacher_metric == "precomputed":
             raise ValueError(
-                "partial_fit does not support teacher_metric='precomputed': use fit with the table of "
-                "all samples."
+                "partial_fit does not support teacher_metric='precomputed': use fit with the "
+                "dissimilarities between all samples."
             )
         if learned:
             self._check_warm_start(self.student_)

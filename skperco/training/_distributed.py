@@ -106,7 +106,10 @@ class Processes:
         if self.size == 1:
             return samples, samples.n_rows
         if samples.teacher_metric == "precomputed":
-            raise ValueError("teacher_metric='precomputed' has no table of all processes' rows.")
+            raise ValueError(
+                "distributed=True does not support teacher_metric='precomputed': no process has the "
+                "dissimilarities between the rows of all."
+            )
         counts = self._all(samples.n_rows)
         n_samples = sum(counts)
         share = int(np.ceil(min(1, max_samples / n_samples) * samples.n_rows))
