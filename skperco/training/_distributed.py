@@ -107,8 +107,8 @@ class Processes:
             return samples, samples.n_rows
         if samples.teacher_metric == "precomputed":
             raise ValueError(
-                "distributed=True does not support teacher_metric='precomputed': no process has the "
-                "dissimilarities between the rows of all."
+                "distributed=True does not support teacher_metric='precomputed': no process has "
+                "the dissimilarities between the rows of all."
             )
         counts = self._all(samples.n_rows)
         n_samples = sum(counts)
