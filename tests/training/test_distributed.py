@@ -185,8 +185,8 @@ def test_processes_draw_other_numbers_but_the_first_its_own():
     alone, second = Processes(), Processes()
     second.size, second.rank = 2, 1
     generator = torch.Generator().manual_seed(3)
-    assert alone.own(generator) is generator
-    draws = [torch.rand(4, generator=one) for one in (generator, second.own(generator))]
+    assert alone.rank_generator(generator) is generator
+    draws = [torch.rand(4, generator=one) for one in (generator, second.rank_generator(generator))]
     assert not torch.equal(*draws)
 
 

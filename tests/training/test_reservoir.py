@@ -61,7 +61,7 @@ def test_weights_and_teachers_stay_with_their_rows():
     np.testing.assert_array_equal(stream.samples.teacher[:, 0], 100 * kept_of(stream))
 
 
-def test_a_stream_has_news_when_it_has_grown_by_a_tenth():
+def test_a_stream_is_fitted_again_when_it_has_grown_by_a_tenth():
     stream = stream_of([range(100)])
     assert stream.should_refit
     stream = stream._replace(n_learned=100).update(samples_of(range(9)))
