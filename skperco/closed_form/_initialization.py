@@ -7,6 +7,7 @@ from skperco.closed_form._truncated_svd import (
     LinearMap,
     leading_directions,
     squared_norms,
+    unit_norm_rows,
 )
 from skperco.dissimilarity._dense import ANGULAR_METRICS
 from skperco.utils._chunking import MappedRows
@@ -142,7 +143,7 @@ class Transfer:
             others = np.setdiff1d(np.arange(n_rows), fold)
             seen = self._ridge(X[others], sample_weight[others])
             predictions[fold] = seen.predict(X[fold], targets[others], self.alpha)[:]
-        known = _unit_rows(predictions) if self.angular else predictions
+        known = unit_norm_rows(predictions) if self.angular else predictions
         teacher = np.hstack(
             [known, np.float32(_TARGETS_BESIDE_PREDICTIONS) * targets], dtype=np.float32
         )
@@ -171,8 +172,3 @@ class Transfer:
 
 def _through(rows, linear_map):
     return MappedRows(rows, linear_map, len(linear_map.weight))
-
-
-def _unit_rows(rows):
-    norms = np.sqrt(squared_norms(rows))[:, None].astype(rows.dtype)
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)

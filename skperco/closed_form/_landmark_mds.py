@@ -3,20 +3,14 @@
 import numpy as np
 from scipy.linalg import eigh
 
-from skperco.closed_form._initialization import _unit_rows
-from skperco.closed_form._truncated_svd import (
-    weighted_sum,
-)
+from skperco.closed_form._truncated_svd import unit_norm_rows, weighted_sum
 from skperco.dissimilarity._dense import ANGULAR_METRICS, METRICS
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.utils._chunking import MappedRows, blocks
 
 _SCALING_DIMENSIONS = 256
-
 _LANDMARKS = 1000
-
 _ROWS_PER_BLOCK = 2**13
-
 # Up to this number of rows their coordinates are kept, since they are expensive to compute.
 _ROWS_KEPT = 2**16
 
@@ -43,7 +37,7 @@ def teacher_coordinates(teacher, metric, sample_weight, random_state, device):
     coordinates : ndarray or MappedRows of shape (n_samples, n_coordinates)
     """
     if metric in ANGULAR_METRICS:
-        directions = _unit_rows if metric == "cosine" else _centered_directions
+        directions = unit_norm_rows if metric == "cosine" else _centered_directions
         return MappedRows(teacher, directions, teacher.shape[1])
     if metric in METRICS and metric != "precomputed":
         mean = (weighted_sum(teacher, sample_weight) / sample_weight.sum()).astype(teacher.dtype)
@@ -60,7 +54,7 @@ def teacher_coordinates(teacher, metric, sample_weight, random_state, device):
 
 
 def _centered_directions(rows):
-    return _unit_rows(rows - rows.mean(1, keepdims=True))
+    return unit_norm_rows(rows - rows.mean(1, keepdims=True))
 
 
 def classical_scaling(dissimilarities, landmarks, n_rows, n_dimensions):

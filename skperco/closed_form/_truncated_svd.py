@@ -151,6 +151,12 @@ def squared_norms(X):
     return norms
 
 
+def unit_norm_rows(rows):
+    """Dense rows scaled to unit norm; zero rows stay zero."""
+    norms = np.sqrt(squared_norms(rows))[:, None].astype(rows.dtype)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+
+
 def weighted_sum(X, sample_weight):
     """Weighted sum of the rows, float64 of shape (n_features,)."""
     return sum(sample_weight[rows] @ block for rows, block in blocks(X, _ROWS_PER_BLOCK))

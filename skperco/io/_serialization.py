@@ -26,6 +26,7 @@ _NUMBERS = {
     "fraction_": float,
 }
 _METRICS = ("metric", "teacher_metric")
+_FITTED_METRICS = ("metric_", "teacher_metric_")
 _SERIES = ("loss_curve_", "validation_scores_", "validation_fractions_")
 
 
@@ -194,7 +195,7 @@ def _attributes(distiller):
     for name, value in vars(distiller).items():
         if name in _NUMBERS:
             attributes[name] = _NUMBERS[name](value)
-        elif name.removesuffix("_") in _METRICS and name.endswith("_"):
+        elif name in _FITTED_METRICS:
             if isinstance(value, str):
                 attributes[name] = value
         elif name in _SERIES:
@@ -212,7 +213,7 @@ def _checked_attributes(attributes):
     for name, value in attributes.items():
         if name in _NUMBERS:
             checked[name] = _checked(value, _NUMBERS[name])
-        elif name in {f"{metric}_" for metric in _METRICS}:
+        elif name in _FITTED_METRICS:
             check_metric(_checked(value, str), name)
             checked[name] = value
         elif name in _SERIES:

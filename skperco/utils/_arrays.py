@@ -17,8 +17,6 @@ def as_array(data, name):
         If the vectors of a column differ in length, or one is missing.
     """
     check_collected(data, name)
-    if lists_arrays(data):
-        data = _pack_objects(data)
     if isinstance(data, torch.Tensor):
         return _array_of_tensor(data, name)
     column = as_column(data)
@@ -26,6 +24,7 @@ def as_array(data, name):
 
 
 def check_collected(data, name):
+    """Raise a TypeError if a frame is not computed yet, as polars' LazyFrame."""
     if type(data).__name__ == "LazyFrame":
         raise TypeError(f"{name} is a LazyFrame, which has no rows yet: pass {name}.collect().")
 
@@ -44,8 +43,11 @@ def _array_of_tensor(tensor, name):
 def as_column(data):
     """Return a column of vectors as an array, of objects or of their rows; None for other data.
 
-    It is a Series, an array of objects, or a frame with one column.
+    It is a Series, an array of objects, a frame with one column, or a list of arrays or tensors,
+    whose dtype NumPy would not keep.
     """
+    if _lists_arrays(data):
+        return _pack_objects(data)
     if is_lazy(data) or isinstance(data, torch.Tensor):
         return None
     shape = tuple(getattr(data, "shape", ()))
@@ -55,7 +57,7 @@ def as_column(data):
     if len(shape) != 1:
         return None
     values = np.asarray(data)
-    holds_vectors = values.ndim > 1 or (values.dtype == object and any(map(is_vector, values)))
+    holds_vectors = values.ndim > 1 or (values.dtype == object and any(map(_is_vector, values)))
     return values if holds_vectors else None
 
 
@@ -67,14 +69,21 @@ def _pack_objects(values):
     return packed
 
 
-def lists_arrays(data):
-    """Whether this is a list of arrays or tensors, whose dtype NumPy would not keep."""
+def _lists_arrays(data):
     if not isinstance(data, (list, tuple)):
         return False
     return any(isinstance(row, (np.ndarray, torch.Tensor)) for row in data)
 
 
-def is_vector(value):
+def holds_floats(column, name):
+    """Whether the first vector of a column holds floating-point numbers."""
+    if column.dtype != object:
+        return column.dtype.kind == "f"
+    first = next(filter(_is_vector, column))
+    return np.asarray(as_array(first, name)).dtype.kind == "f"
+
+
+def _is_vector(value):
     return isinstance(value, (list, tuple, np.ndarray, torch.Tensor)) or hasattr(value, "to_numpy")
 
 
@@ -83,7 +92,7 @@ def stacked_rows(column, name):
     if column.dtype != object:
         return column
     for number, value in enumerate(column):
-        if not is_vector(value):
+        if not _is_vector(value):
             raise ValueError(
                 f"{name} must hold a vector in each row, got {value!r} in row {number}: drop or "
                 "fill missing rows."

@@ -13,8 +13,7 @@ from skperco.utils._arrays import (
     as_array,
     as_column,
     check_collected,
-    is_vector,
-    lists_arrays,
+    holds_floats,
     stacked_rows,
 )
 from skperco.utils._chunking import blocks, is_mapped
@@ -290,29 +289,30 @@ def given_teacher(y, teacher_embeddings, default=None):
     """Return the teacher by name, or `y` if it holds embeddings; the default otherwise."""
     if teacher_embeddings is not None:
         return teacher_embeddings
-    return y if y is not None and _holds_embeddings(y) else default
+    embeddings = None if y is None else _embeddings_in(y)
+    return default if embeddings is None else embeddings
 
 
-def _holds_embeddings(y):
-    """Whether `y` has floating-point numbers and more than one column; all else are labels."""
+def _embeddings_in(y):
+    """Return `y` if it has floating-point numbers and more than one column; None for labels.
+
+    The vectors of a column are stacked.
+    """
     check_collected(y, "y")
     column = as_column(y)
     if column is not None:
-        # Lists of labels may differ in length.
-        first = next(filter(is_vector, column))
-        if np.asarray(as_array(first, "y")).dtype.kind != "f":
-            return False
+        # Vectors of labels may differ in length.
+        if not holds_floats(column, "y"):
+            return None
         y = stacked_rows(column, "y")
-    if lists_arrays(y):
-        y = as_array(y, "y")
-    if not hasattr(y, "shape"):
+    elif not hasattr(y, "shape"):
         with naming("y"):
             y = np.asarray(y)
     if len(y.shape) < 2 or tuple(y.shape[1:]) == (1,):
-        return False
+        return None
     if isinstance(y, torch.Tensor):
-        return y.is_floating_point()
-    return all(name.startswith(_FLOATING) for name in _dtype_names(y))
+        return y if y.is_floating_point() else None
+    return y if all(name.startswith(_FLOATING) for name in _dtype_names(y)) else None
 
 
 def is_sparse_metric(metric):
