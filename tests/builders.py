@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from skperco import CoherenceDistiller
+from skperco.dissimilarity._dense import METRICS
+
+# The metrics of embeddings; a precomputed table is none of them.
+METRIC_NAMES = sorted(METRICS.keys() - {"precomputed"})
 
 with_routing = pytest.mark.usefixtures("routing")
 

@@ -2,13 +2,13 @@
 
 import inspect
 
+from builders import METRIC_NAMES
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skperco
 from skperco import CoherenceDistiller
-from skperco.dissimilarity._dense import METRICS
 
 ESTIMATORS = [
     value
@@ -16,8 +16,6 @@ ESTIMATORS = [
     if inspect.isclass(value) and issubclass(value, BaseEstimator)
 ]
 QUICK = {"max_iter": 2, "hidden_layer_sizes": (4,)}
-# The checks have no table of a teacher's dissimilarities.
-METRIC_NAMES = sorted(METRICS.keys() - {"precomputed"})
 
 
 def choices(estimator, name):

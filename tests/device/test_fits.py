@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from builders import small
+from builders import METRIC_NAMES, small
 
 from skperco import perception_coherence_score
-from skperco.dissimilarity._dense import METRICS
-
-NAMED = sorted(METRICS.keys() - {"precomputed"})
 
 
 class Network(torch.nn.Module):
@@ -48,13 +45,13 @@ def table(teacher):
 
 # Layout of X, parameters, and what is made of the teacher's embeddings, or None.
 CASES = [
-    *product([dense], [{"metric": metric} for metric in NAMED], [None, dense]),
+    *product([dense], [{"metric": metric} for metric in METRIC_NAMES], [None, dense]),
     *product([sparse], [{"metric": "cosine"}, {"metric": "euclidean"}], [None]),
     *product([dense, sparse], [{"student": "mlp"}], [None, dense]),
     *product([dense], [{"student": Network}, {"student": torch.nn.Linear(32, 4)}], [None, dense]),
     *product([dense], [{"rank_power": 0}, {"rank_power": 1}], [dense]),
     *product([dense, sparse], [{"early_stopping": False}, {"batch_size": 8}], [None]),
-    *product([dense], [{"teacher_metric": metric} for metric in NAMED], [None]),
+    *product([dense], [{"teacher_metric": metric} for metric in METRIC_NAMES], [None]),
     (dense, {"teacher_metric": "precomputed"}, table),
     (dense, {"teacher_metric": distances}, dense),
     (dense, {"metric": distances, "batch_size": 8, "n_references": 8, "max_iter": 3}, None),

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+from builders import METRIC_NAMES
 
 from skperco import PerceptionCoherenceLoss
-from skperco.dissimilarity._dense import METRICS
 
-NAMED = sorted(METRICS.keys() - {"precomputed"})
 OPTIONS = {
     "plain": {},
     "neighbors": {"n_neighbors": 6},
@@ -35,7 +34,7 @@ def value_and_gradient(where, dtype, references, **options):
 @pytest.mark.parametrize("references", [False, True])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("rank_power", [0, 0.5, 1])
-@pytest.mark.parametrize("metric", NAMED)
+@pytest.mark.parametrize("metric", METRIC_NAMES)
 def test_a_loss_is_that_of_the_cpu(device, metric, rank_power, options, references):
     options = options | {"metric": metric, "rank_power": rank_power}
     found, expected = (
@@ -46,7 +45,7 @@ def test_a_loss_is_that_of_the_cpu(device, metric, rank_power, options, referenc
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("metric", NAMED)
+@pytest.mark.parametrize("metric", METRIC_NAMES)
 def test_a_loss_in_another_precision_is_that_of_the_cpu(device, metric, dtype):
     found, expected = (
         value_and_gradient(where, dtype, True, metric=metric, n_neighbors=6)
@@ -76,7 +75,7 @@ def test_arguments_on_two_devices_are_refused_by_name(device, name):
         PerceptionCoherenceLoss()(**given)
 
 
-@pytest.mark.parametrize("metric", NAMED)
+@pytest.mark.parametrize("metric", METRIC_NAMES)
 def test_a_loss_does_not_wait_for_the_device(device, operators, metric):
     student, teacher = (rows.to(device) for rows in (rows_of(0, 24, 5), rows_of(1, 24, 8)))
     student.requires_grad_()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from builders import METRIC_NAMES
 
 from skperco import (
     CoherenceCurveDisplay,
@@ -22,9 +23,7 @@ from skperco import (
     perception_coherence_test,
     soft_percentile_rank,
 )
-from skperco.dissimilarity._dense import METRICS
 
-NAMED = sorted(METRICS.keys() - {"precomputed"})
 SCORES = {
     "score": perception_coherence_score,
     "sampled score": lambda *rows, **options: perception_coherence_score(
@@ -62,8 +61,8 @@ def distances(anchors, references):
 
 # What is made of the teacher's embeddings, metrics, and whether there are weights.
 CASES = [
-    *product([plain], [{"metric": metric} for metric in NAMED], [False]),
-    *product([tied], [{"metric": metric} for metric in NAMED], [True]),
+    *product([plain], [{"metric": metric} for metric in METRIC_NAMES], [False]),
+    *product([tied], [{"metric": metric} for metric in METRIC_NAMES], [True]),
     (sparse, {"metric": "cosine"}, True),
     (sparse, {"metric": "euclidean"}, False),
     (table, {"metric": "cosine", "teacher_metric": "precomputed"}, True),
@@ -131,7 +130,7 @@ def test_displays_draw_what_is_computed_on_the_device(device, teacher):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("metric", [*NAMED, distances])
+@pytest.mark.parametrize("metric", [*METRIC_NAMES, distances])
 def test_dissimilarities_and_their_gradients_are_those_of_the_cpu(device, metric, dtype, teacher):
     results = []
     for where in (device, torch.device("cpu")):

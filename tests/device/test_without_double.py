@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from builders import small
+from builders import METRIC_NAMES, small
 
 from skperco import (
     CoherenceDistiller,
@@ -20,7 +20,6 @@ from skperco import (
     show_versions,
     soft_percentile_rank,
 )
-from skperco.dissimilarity._dense import METRICS
 
 SCORES = [
     perception_coherence_score,
@@ -94,7 +93,7 @@ def test_tensors_of_the_device_are_refused_by_name(device, call, name):
         call(torch.ones(5, 4, device=device))
 
 
-@pytest.mark.parametrize("metric", sorted(METRICS.keys() - {"precomputed"}))
+@pytest.mark.parametrize("metric", METRIC_NAMES)
 def test_dissimilarities_need_no_double_precision(device, metric, rows):
     single = torch.from_numpy(rows[:9])
     expected = pairwise_dissimilarity(single, single[3:], metric=metric)
