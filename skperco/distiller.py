@@ -319,7 +319,7 @@ class CoherenceDistiller(
             two columns. Any other `y` (one-dimensional, one column, integers, booleans, strings)
             holds labels for a later step of a pipeline and is ignored; X is its own teacher then.
         teacher_embeddings : array-like of shape (n_samples, n_teacher_features), default=None
-            The teacher's embeddings by name, which win over `y`.
+            The teacher's embeddings by name; `y` is ignored then.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights that stand for the distribution of the samples; zero leaves a sample out.
 
@@ -352,10 +352,10 @@ class CoherenceDistiller(
     def partial_fit(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
         """Learn from one more batch of a stream that does not fit in memory.
 
-        The distiller keeps up to `max_samples` rows, of all batches so far each row with the same
-        probability, and is fitted to them again whenever the stream has grown by a tenth:
-        a stream of no more rows teaches what :meth:`fit` would. After a `fit`, the student
-        learns on from where that has led.
+        The distiller keeps a uniform random sample of up to `max_samples` rows of all batches
+        (reservoir sampling), and is fitted to them again whenever the stream has grown by a tenth.
+        For a stream of no more than `max_samples` rows the result is that of :meth:`fit`. After
+        a `fit`, the fitted student is trained further.
 
         Parameters
         ----------
@@ -413,7 +413,7 @@ class CoherenceDistiller(
 
     def _learn(self, samples, device, start, random_state, processes):
         """Fit the student to the samples, from its closed form or from another student."""
-        # First of all, so that what a module starts from does not depend on the rows.
+        # Drawn first, so that the initialization of a module does not depend on the rows.
         module_seed = None if isinstance(self.student, str) else random_state.randint(2**31)
         samples = samples.with_targets(random_state, device)
         numbers = random_state.permutation(samples.rows)[: self.max_samples]
@@ -434,7 +434,7 @@ class CoherenceDistiller(
         progress.end({"student_": self.student_})
 
     def _last_student(self, samples, pool, decision, seed):
-        """The student of all samples; or that of the trial, if the user has had enough."""
+        """The student of all samples; that of the validation fit after an interruption."""
         self.loss_curve_, self.n_iter_ = [], 1
         if decision.interrupted:
             return _best_so_far(decision.student)
@@ -458,7 +458,7 @@ class CoherenceDistiller(
         return fit.student
 
     def _check_fit_input(self, X, y, teacher_embeddings, sample_weight, *, reset, least=2):
-        """Samples of positive weight, at least so many."""
+        """Check the arguments of a fit and return at least `least` samples."""
         teacher_metric = self._check_metrics()
         if isinstance(self.student, str) and self.student == "mlp":
             check_layer_sizes(self.hidden_layer_sizes)

@@ -1,4 +1,4 @@
-"""What a fit has decided stays with the fit, whatever the parameters are set to later."""
+"""Parameters that are set after a fit do not change its results."""
 
 import numpy as np
 import pytest

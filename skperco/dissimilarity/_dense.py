@@ -90,7 +90,7 @@ def _called(function, anchors, references):
 def check_no_nan(dissimilarities, metric, name):
     """Return what a callable has returned, or raise a ValueError if an entry is nan.
 
-    A comparison with nan is false, so that ranks of nan would look like those of numbers.
+    A comparison with nan is false, so nan would get a rank like any number.
     """
     if callable(metric) and dissimilarities.isnan().any():
         raise ValueError(f"{name} must return dissimilarities that are numbers, got nan.")

@@ -4,14 +4,14 @@ import time
 
 
 class Checkpoint:
-    """Callback that saves a distiller while it is fitted, so that a fit that dies is not lost.
+    """Callback that saves a distiller while it is fitted, in case the process ends early.
 
-    After a fit was stopped by any cause, load the file with ``warm_start=True`` and fit again.
+    After an interrupted fit, load the file with ``warm_start=True`` and fit again.
 
     Parameters
     ----------
     path : str or path-like
-        The file, which holds the last student saved, whole, at any moment.
+        The file, which is replaced atomically.
     every : float, default=30.0
         Smallest interval in seconds; a fit has ten opportunities for each student.
 

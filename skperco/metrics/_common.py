@@ -1,4 +1,4 @@
-"""What several scores share."""
+"""Functions that several scores use."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ def pair_of_views(teacher, student, metric, teacher_metric, sample_weight, devic
 
 
 def mean_of_defined(values, weights):
-    """Weighted mean of those that are not nan; nan if there are none."""
+    """Weighted mean of the values that are not nan; nan if there are none."""
     defined = ~np.isnan(values)
     return np.average(values[defined], weights=weights[defined]) if defined.any() else np.nan
 

@@ -1,4 +1,4 @@
-"""Arrays from what people hold rows in: tensors, and columns of vectors."""
+"""Conversion of tensors and columns of vectors to arrays."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from skperco.utils._dask import is_lazy
 
 
 def as_array(data, name):
-    """Tensors and columns of vectors as arrays; all else as it is.
+    """Convert tensors and columns of vectors to arrays; return other data unchanged.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def as_column(data):
     if is_lazy(data) or isinstance(data, torch.Tensor):
         return None
     shape = tuple(getattr(data, "shape", ()))
-    # A table of PyArrow's has columns that are no names.
+    # The `columns` of a PyArrow table are arrays, not names.
     if shape[1:] == (1,) and hasattr(data, "columns") and not hasattr(data, "column_names"):
         data, shape = data[data.columns[0]], shape[:1]
     if len(shape) != 1:

@@ -316,12 +316,12 @@ def _embeddings_in(y):
 
 
 def is_sparse_metric(metric):
-    """Whether there is such a dissimilarity for sparse rows."""
+    """Whether this metric can be computed for sparse rows."""
     return isinstance(metric, str) and metric in SPARSE_METRICS
 
 
 def check_sparse_metric(metric, name):
-    """Raise a ValueError unless there is such a dissimilarity for sparse rows."""
+    """Raise a ValueError unless this metric can be computed for sparse rows."""
     if not is_sparse_metric(metric):
         raise ValueError(
             f"the dissimilarity of sparse rows, {name}, must be one of {list(SPARSE_METRICS)}, got "

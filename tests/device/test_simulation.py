@@ -1,4 +1,4 @@
-"""The simulated accelerator refuses what CUDA refuses, and has a state of its own."""
+"""The simulated accelerator raises where CUDA raises, and has its own random state."""
 
 import pytest
 import torch
