@@ -1,6 +1,10 @@
 """Initializations of students in closed form: truncated SVD, of rows or of ridge predictions."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from skperco.closed_form._ridge import Ridge
 from skperco.closed_form._truncated_svd import (
@@ -12,21 +16,31 @@ from skperco.closed_form._truncated_svd import (
 from skperco.dissimilarity._dense import ANGULAR_METRICS
 from skperco.utils._chunking import MappedRows
 
-# Ridge strengths to choose from, in units of the mean squared norm of the rows, and the one to
-# take unchosen.
-_ALPHAS = (3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05, 0.01, 0.001)
+# Default ridge strengths, in units of the mean squared norm of the rows.
+ALPHAS = (3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05, 0.01, 0.001)
+# Strength without validation.
 _ALPHA = 0.4
 # Value of the constant column: for angles, whose origin matters, the intercept is penalized like
 # the other coefficients; otherwise it is nearly free.
 _INTERCEPT = 0.3
 _FREE_INTERCEPT = 10.0
-_JUDGED_TARGETS = 64
+# Number of the targets' singular vectors in the choice of a strength.
+_VALIDATION_TARGETS = 64
 _FOLDS = 3
 # Weight of the true targets relative to their predictions in the pseudo-teacher.
-_TARGETS_BESIDE_PREDICTIONS = 0.7
+_TARGET_WEIGHT = 0.7
+
+Rows = np.ndarray | sp.csr_matrix | sp.csr_array
 
 
-def compression_start(X, n_components, *, metric, sample_weight, random_state):
+def compression_start(
+    X: Rows,
+    n_components: int,
+    *,
+    metric: str | Callable,
+    sample_weight: NDArray,
+    random_state: np.random.RandomState,
+) -> LinearMap:
     """Top right singular vectors of X, which is its own teacher.
 
     Parameters
@@ -53,78 +67,99 @@ def compression_start(X, n_components, *, metric, sample_weight, random_state):
     )
 
 
-def compression_is_exact(X, n_components, metric, teacher_metric):
+def compression_is_exact(
+    X: Rows, n_components: int, metric: str | Callable, teacher_metric: str | Callable
+) -> bool:
     """Whether :func:`compression_start` is a rotation, under which no dissimilarity changes."""
     pair = {metric, teacher_metric}
     is_invariant = pair == {"cosine"} or pair <= {"euclidean", "sqeuclidean"}
     return is_invariant and n_components == X.shape[1]
 
 
-class Transfer:
-    """Ridge regression of the teacher's coordinates on X, and its leading directions.
+class ReducedRankRidge:
+    """Reduced-rank ridge regression of the teacher's coordinates on X.
+
+    The predictions of a ridge regression are projected on their top right singular vectors
+    (Mukherjee and Zhu, 2011).
 
     Parameters
     ----------
-    X : ndarray or CSR of shape (n_samples, n_features)
-    targets : ndarray or MappedRows of shape (n_samples, n_targets)
-        As from :func:`teacher_coordinates`.
     n_components : int
         At most min(n_features, n_targets).
     metric : str or callable
         The student's dissimilarity.
-    sample_weight : ndarray of shape (n_samples,)
     random_state : RandomState
-    alpha : float, default=None
-        Ridge strength.
-    worth : callable, default=None
-        What held-out rows say of a LinearMap: without `alpha`, the strength with the largest
-        worth is taken. Without either, a fixed one.
+    alphas : sequence of float
+        Ridge strengths to choose from, in units of the mean squared norm of the rows.
+    criterion : callable, default=None
+        Validation score of a LinearMap from X to coordinates of the teacher: the strength with the
+        largest score is chosen. Without it, the strength nearest to 0.4 is.
 
     Attributes
     ----------
-    alpha : float
-    directions : LinearMap
+    alpha_ : float
+        The chosen strength.
+    directions_ : LinearMap
         From the targets to the components.
     """
 
     def __init__(
         self,
-        X,
-        targets,
-        n_components,
+        n_components: int,
         *,
-        metric,
-        sample_weight,
-        random_state,
-        alpha=None,
-        worth=None,
+        metric: str | Callable,
+        random_state: np.random.RandomState,
+        alphas: Sequence[float] = ALPHAS,
+        criterion: Callable[[LinearMap], float] | None = None,
     ):
-        self.angular = metric in ANGULAR_METRICS
+        self.n_components = n_components
+        self.metric = metric
         self.random_state = random_state
-        self.targets = targets
-        self.ridge = self._ridge(X, sample_weight)
-        self.alpha = _ALPHA if alpha is None else alpha
-        if alpha is None and worth is not None:
-            self.alpha = self._best_alpha(metric, n_components, sample_weight, worth)
-        self.directions = leading_directions(
-            self.ridge.predict(X, targets, self.alpha),
-            n_components,
-            center=not self.angular,
-            sample_weight=sample_weight,
-            random_state=random_state,
-        )
+        self.alphas = alphas
+        self.criterion = criterion
 
-    def through(self, directions):
-        """Compose the ridge regression with a projection of its targets; a LinearMap.
+    def fit(
+        self, X: Rows, targets: NDArray | MappedRows, sample_weight: NDArray
+    ) -> "ReducedRankRidge":
+        """Fit the regression and the projection.
+
+        Parameters
+        ----------
+        X : ndarray or CSR of shape (n_samples, n_features)
+        targets : ndarray or MappedRows of shape (n_samples, n_targets)
+            As from :func:`teacher_coordinates`.
+        sample_weight : ndarray of shape (n_samples,)
+
+        Returns
+        -------
+        self : ReducedRankRidge
+        """
+        self.angular_ = self.metric in ANGULAR_METRICS
+        self.targets_ = targets
+        self.ridge_ = self._ridge(X, sample_weight)
+        self.alpha_ = self._choose_alpha(sample_weight)
+        self.directions_ = leading_directions(
+            self.ridge_.predict(X, targets, self.alpha_),
+            self.n_components,
+            center=not self.angular_,
+            sample_weight=sample_weight,
+            random_state=self.random_state,
+        )
+        return self
+
+    def compose(self, directions: LinearMap) -> LinearMap:
+        """Compose the ridge regression with a projection of its targets.
 
         Regressing X on the projected targets gives the same map with fewer outputs; only the bias
         has to be added.
         """
         project = LinearMap(directions.weight, 0)
-        weight, bias = self.ridge.fit(_through(self.targets, project), self.alpha)
+        weight, bias = self.ridge_.fit(_projected(self.targets_, project), self.alpha_)
         return LinearMap(weight, bias + directions.bias)
 
-    def cross_predictions(self, X, targets, sample_weight):
+    def cross_predictions(
+        self, X: Rows, targets: NDArray, sample_weight: NDArray
+    ) -> tuple[NDArray, NDArray, str]:
         """Out-of-fold predictions of the rows, and a pseudo-teacher.
 
         The pseudo-teacher concatenates the predictions and down-weighted targets, so that
@@ -141,34 +176,46 @@ class Transfer:
         predictions = np.empty(targets.shape, dtype=np.float32)
         for fold in np.array_split(self.random_state.permutation(n_rows), _FOLDS):
             others = np.setdiff1d(np.arange(n_rows), fold)
-            seen = self._ridge(X[others], sample_weight[others])
-            predictions[fold] = seen.predict(X[fold], targets[others], self.alpha)[:]
-        known = unit_norm_rows(predictions) if self.angular else predictions
-        teacher = np.hstack(
-            [known, np.float32(_TARGETS_BESIDE_PREDICTIONS) * targets], dtype=np.float32
-        )
-        return predictions, teacher, "cosine" if self.angular else "euclidean"
+            ridge = self._ridge(X[others], sample_weight[others])
+            predictions[fold] = ridge.predict(X[fold], targets[others], self.alpha_)[:]
+        known = unit_norm_rows(predictions) if self.angular_ else predictions
+        teacher = np.hstack([known, np.float32(_TARGET_WEIGHT) * targets], dtype=np.float32)
+        return predictions, teacher, "cosine" if self.angular_ else "euclidean"
 
-    def _ridge(self, X, sample_weight):
-        intercept = _INTERCEPT if self.angular else _FREE_INTERCEPT
+    def _ridge(self, X: Rows, sample_weight: NDArray) -> Ridge:
+        intercept = _INTERCEPT if self.angular_ else _FREE_INTERCEPT
         return Ridge(X, intercept=intercept, sample_weight=sample_weight)
 
-    def _best_alpha(self, metric, n_components, sample_weight, worth):
-        targets = self.targets
-        # The top singular vectors of the targets give the same choice as all targets, at less cost.
+    def _choose_alpha(self, sample_weight: NDArray) -> float:
+        # From strong to weak: each solution of the path starts from the one before.
+        alphas = sorted(map(float, self.alphas), reverse=True)
+        if self.criterion is None:
+            return min(alphas, key=lambda alpha: abs(np.log(alpha / _ALPHA)))
+        if len(alphas) == 1:
+            return alphas[0]
+        projected = self._projected_targets(sample_weight)
+        scores = map(self.criterion, self.ridge_.path(projected, alphas))
+        score_of = dict(zip(alphas, scores, strict=True))
+        return max(score_of, key=score_of.__getitem__)
+
+    def _projected_targets(self, sample_weight: NDArray) -> MappedRows:
+        """Top singular vectors of the targets, which give the same choice at less cost."""
+        targets = self.targets_
         # A callable may accept only as many columns as the student has.
-        n_targets = n_components if callable(metric) else min(_JUDGED_TARGETS, targets.shape[1])
-        project = leading_directions(
+        n_targets = (
+            self.n_components
+            if callable(self.metric)
+            else min(_VALIDATION_TARGETS, targets.shape[1])
+        )
+        directions = leading_directions(
             targets,
             n_targets,
             center=False,
             sample_weight=sample_weight,
             random_state=self.random_state,
         )
-        regressions = self.ridge.path(_through(targets, project), _ALPHAS)
-        worths = dict(zip(_ALPHAS, map(worth, regressions), strict=True))
-        return max(worths, key=worths.get)
+        return _projected(targets, directions)
 
 
-def _through(rows, linear_map):
+def _projected(rows: NDArray | MappedRows, linear_map: LinearMap) -> MappedRows:
     return MappedRows(rows, linear_map, len(linear_map.weight))

@@ -24,7 +24,9 @@ _NUMBERS = {
     "n_samples_seen_": int,
     "n_iter_": int,
     "fraction_": float,
+    "alpha_": float,
 }
+_NULLABLE = ("alpha_", "validation_scores_", "validation_fractions_")
 _METRICS = ("metric", "teacher_metric")
 _FITTED_METRICS = ("metric_", "teacher_metric_")
 _SERIES = ("loss_curve_", "validation_scores_", "validation_fractions_")
@@ -193,13 +195,15 @@ def _decoded_random_state(content):
 def _attributes(distiller):
     attributes = {}
     for name, value in vars(distiller).items():
-        if name in _NUMBERS:
+        if value is None and name in _NULLABLE:
+            attributes[name] = None
+        elif name in _NUMBERS:
             attributes[name] = _NUMBERS[name](value)
         elif name in _FITTED_METRICS:
             if isinstance(value, str):
                 attributes[name] = value
         elif name in _SERIES:
-            attributes[name] = None if value is None else list(map(float, value))
+            attributes[name] = list(map(float, value))
         elif name == "feature_names_in_":
             attributes[name] = list(value)
         elif name == _OUTPUT:
@@ -211,13 +215,15 @@ def _checked_attributes(attributes):
     """Attributes of the types that a fit gives them."""
     checked = {}
     for name, value in attributes.items():
-        if name in _NUMBERS:
+        if value is None and name in _NULLABLE:
+            checked[name] = None
+        elif name in _NUMBERS:
             checked[name] = _checked(value, _NUMBERS[name])
         elif name in _FITTED_METRICS:
             check_metric(_checked(value, str), name)
             checked[name] = value
         elif name in _SERIES:
-            checked[name] = None if value is None else [_checked(one, float) for one in value]
+            checked[name] = [_checked(one, float) for one in value]
         elif name == "feature_names_in_":
             names = [_checked(one, str) for one in value]
             if len(names) != attributes["n_features_in_"]:

@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 
 import torch
@@ -9,11 +10,11 @@ import torch
 from skperco.dissimilarity._dense import unit_rows
 from skperco.utils._chunking import as_tensor, input_dtype
 
-# A module has no closed form: it starts as a regression, by so many steps of Adam for each step
-# of the refinement.
+# A module has no closed form. Its initialization is a regression by Adam, with four steps for each
+# step of the training, an eighth of its batch size and a tenth of its learning rate.
 _STEPS_PER_STEP = 4
-_BATCH_SIZE = 256
-_LEARNING_RATE = 3e-3
+_BATCH_SHARE = 1 / 8
+_LEARNING_RATE_SHARE = 0.1
 _CHECKED_ROWS = 32
 _RANDOMNESS = threading.RLock()
 _EVALUATION_SEED = 0
@@ -172,40 +173,52 @@ def check_finite(values, name="student"):
         )
 
 
-def regress(module, take, take_targets, sample_weight, *, angular, max_iter, generator):
-    """Start a module by gradient steps towards given embeddings of the rows.
+def regress(
+    module: torch.nn.Module,
+    take: Callable[[torch.Tensor], torch.Tensor],
+    take_targets: Callable[[torch.Tensor], torch.Tensor],
+    sample_weight: torch.Tensor,
+    *,
+    angular: bool,
+    batch_size: int,
+    learning_rate_init: float,
+    max_iter: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Initialize a module by regression onto given embeddings of the rows.
 
     Parameters
     ----------
     module : torch.nn.Module
         Changed in place.
     take : callable
-        Numbers of rows, an int64 tensor, to the module's input of those rows.
+        From indices of rows, an int64 tensor, to the module's input.
     take_targets : callable
-        Numbers of rows, on the CPU, to the embeddings that they should have.
+        From indices of rows, on the CPU, to their target embeddings.
     sample_weight : torch.Tensor of shape (n_rows,)
-        How often a row is drawn, in proportion.
+        Rows are drawn in proportion to it.
     angular : bool
         Whether only the directions of embeddings count.
-    max_iter : int
-        Steps of the refinement, each of which is worth a few of these.
+    batch_size, learning_rate_init, max_iter
+        Of the training that follows.
     generator : torch.Generator
         On the CPU.
 
     Returns
     -------
     loss : torch.Tensor of shape ()
-        The last one.
+        The loss of the last step.
     """
     normalize = unit_rows if angular else torch.nn.Identity()
     n_steps = _STEPS_PER_STEP * max_iter
-    learned = [one for one in module.parameters() if one.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=_LEARNING_RATE)
+    parameters = [one for one in module.parameters() if one.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE_SHARE * learning_rate_init)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps))
     module.train()
+    n_rows = max(1, int(_BATCH_SHARE * batch_size))
     loss = torch.zeros(())
     for _ in range(n_steps):
-        rows = torch.multinomial(sample_weight, _BATCH_SIZE, replacement=True, generator=generator)
+        rows = torch.multinomial(sample_weight, n_rows, replacement=True, generator=generator)
         targets = normalize(take_targets(rows))
         optimizer.zero_grad()
         embeddings = normalize(module(take(rows.to(targets.device))))

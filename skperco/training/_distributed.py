@@ -1,6 +1,8 @@
 """Processes that fit one student together, by the collectives of torch.distributed."""
 
 import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -9,18 +11,21 @@ from torch import distributed
 from skperco.training._samples import Samples
 from skperco.utils._chunking import stacked
 
+_Value = TypeVar("_Value")
+
 
 class Processes:
     """The processes that fit one student, each with its own rows; by default, only this one.
 
-    All must call the same methods in the same order. Decisions are broadcast from the first
-    process. Each draws its own anchors and references, and references are gathered from all.
+    All processes must call the same methods in the same order. Decisions are broadcast from the
+    first process. Each process draws its own anchors and references, and references are gathered
+    from all.
 
     Parameters
     ----------
     together : bool, default=False
-        Whether they are those of torch.distributed's default group; if there is none, it is
-        this process alone.
+        Whether to use the processes of torch.distributed's default group; without a group,
+        this process is the only one.
 
     Attributes
     ----------
@@ -33,7 +38,7 @@ class Processes:
         If the environment variable WORLD_SIZE is above 1, but there is no process group.
     """
 
-    def __init__(self, together=False):
+    def __init__(self, together: bool = False):
         self.size, self.rank = 1, 0
         if not together:
             return
@@ -45,7 +50,7 @@ class Processes:
                 "torch.distributed.init_process_group() first."
             )
 
-    def broadcast_object(self, value):
+    def broadcast_object(self, value: _Value) -> _Value:
         """The value of the first process."""
         if self.size == 1:
             return value
@@ -54,7 +59,7 @@ class Processes:
         return values[0]
 
     @torch.no_grad()
-    def broadcast_module(self, module):
+    def broadcast_module(self, module: torch.nn.Module) -> None:
         """Copy parameters and buffers of the first process into a module."""
         if self.size > 1:
             for tensor in module.state_dict().values():
@@ -62,21 +67,21 @@ class Processes:
                 distributed.broadcast(whole, 0)
                 tensor.copy_(whole)
 
-    def rank_generator(self, generator):
+    def rank_generator(self, generator: torch.Generator) -> torch.Generator:
         """A generator with a different seed in each process; the given one in the first."""
         if self.rank == 0:
             return generator
         return torch.Generator().manual_seed((generator.initial_seed() + self.rank) % 2**63)
 
-    def all_gather(self, numbers):
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """Concatenate tensors of equal shapes from all processes."""
         if self.size == 1:
-            return numbers
-        parts = [torch.empty_like(numbers) for _ in range(self.size)]
-        distributed.all_gather(parts, numbers)
+            return tensor
+        parts = [torch.empty_like(tensor) for _ in range(self.size)]
+        distributed.all_gather(parts, tensor)
         return torch.cat(parts)
 
-    def all_reduce_mean(self, tensors):
+    def all_reduce_mean(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         """Means over the processes of tensors of the same dtype and device."""
         if self.size == 1:
             return tensors
@@ -85,7 +90,9 @@ class Processes:
         parts = (flat / self.size).split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
-    def gather_samples(self, samples, max_samples, random_state):
+    def gather_samples(
+        self, samples: Samples, max_samples: int, random_state: np.random.RandomState
+    ) -> tuple[Samples, int]:
         """Draw about `max_samples` samples from all processes; the result is the same in each.
 
         Parameters
@@ -94,12 +101,11 @@ class Processes:
             Of this process.
         max_samples : int
         random_state : RandomState
-            Draws them.
 
         Returns
         -------
         samples : Samples
-            All of this process, if there is no other.
+            All samples of this process, if it is the only one.
         n_samples : int
             Number of samples of all processes.
         """
@@ -124,7 +130,7 @@ class Processes:
             teacher = stacked(teacher, more[2], "teacher_embeddings")
         return Samples(X, weight, teacher, samples.teacher_metric), n_samples
 
-    def _all(self, value):
-        values = [None] * self.size
+    def _all(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value)
         return values

@@ -1,121 +1,140 @@
 """Early stopping: validation fits, evaluated on held-out samples, decide about the final fit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from numpy.random import RandomState
 
+from skperco.closed_form._truncated_svd import LinearMap
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.training._holdout import HoldoutScorer, HoldoutScores, farthest
-from skperco.training._student_fit import Fit, Plan
+from skperco.training._samples import Samples
+from skperco.training._student_fit import Plan, StudentFit
+from skperco.training._teacher import TrainingSubset
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # Neighbors for validation recall. With a few hundred validation rows, one or two neighbors span the
 # radius of ten neighbors among thousands; two are less noisy. Selecting alpha needs a smoother
 # criterion, hence ten.
 _NEIGHBORS = 2
-_NEIGHBORS_OF_RIDGE = 10
-# A validation fit that stops before this fraction is repeated with a larger weight of the global
-# loss, multiplied by this factor.
+_NEIGHBORS_FOR_ALPHA = 10
+# A validation fit that stops at this fraction or before is repeated with a larger weight of the
+# global loss, multiplied by this factor.
 _RETRY_BELOW = 0.5
 _RETRY_GLOBAL_WEIGHT = 2.5
 
 
 class EarlyStoppingResult(NamedTuple):
-    """What held-out samples decide about the fit to all.
+    """What held-out samples decide about the fit to all samples.
 
     Attributes
     ----------
     plan : Plan
+        Of the validation fit that was chosen.
     alpha : float or None
         Strength of the ridge regression of a transfer.
-    judgments : list of HoldoutScores
-        Of the students at `FRACTIONS`; empty if there was no refinement.
-    fit : Fit or None
-        The trial, its student at the fraction to take; None if there was none.
+    scores : sequence of HoldoutScores
+        Of the students at `FRACTIONS`; empty if there was no training.
+    fraction : float
+        The chosen interpolation between the closed form (0) and the trained student (1).
+    student : torch.nn.Module or None
+        The student of the validation fit at `fraction`; None if there was no validation fit.
+    snapshot : dict or None
+        State of the validation fit, from which the final one can resume.
     interrupted : bool
-        Whether the user has cut a trial short.
+        Whether the user interrupted a validation fit.
     """
 
     plan: Plan
     alpha: float | None = None
-    judgments: Sequence[HoldoutScores] = ()
-    fit: Fit | None = None
+    scores: Sequence[HoldoutScores] = ()
+    fraction: float = 0.0
+    student: torch.nn.Module | None = None
+    snapshot: dict[str, Any] | None = None
     interrupted: bool = False
 
-    @property
-    def student(self):
-        """The trial's; None if there was no trial."""
-        return None if self.fit is None else self.fit.student
 
-    @property
-    def chosen(self):
-        """Number of the fraction to take."""
-        return farthest(self.judgments, self.plan.settings.rank_power)
-
-    @property
-    def fraction(self):
-        """How far to go from the closed form (0) to the refined student (1)."""
-        return FRACTIONS[self.chosen] if self.judgments else 0.0
-
-
-def decide(fitted, pool, held_out, plan, seed):
+def select_fraction(
+    fitted: Samples,
+    subset: TrainingSubset,
+    held_out: Samples,
+    plan: Plan,
+    seed: int,
+    tol: float,
+) -> EarlyStoppingResult:
     """Fit without the held-out samples and evaluate the students on them.
 
     Parameters
     ----------
     fitted : Samples
-    pool : Pool
+    subset : TrainingSubset
         Of these.
     held_out : Samples
     plan : Plan
     seed : int
+    tol : float
+        Largest loss of coherence that is accepted, as in :func:`farthest`.
 
     Returns
     -------
-    decision : EarlyStoppingResult
+    result : EarlyStoppingResult
     """
-    table = dissimilarity_table(
+    dissimilarities = dissimilarity_table(
         held_out.representation, held_out.teacher_metric, device=plan.device
     )
 
     @cache
-    def judge_by(n_neighbors):
-        return HoldoutScorer(table, plan.settings.metric, held_out.weight, n_neighbors)
+    def scorer(n_neighbors):
+        return HoldoutScorer(dissimilarities, plan.settings.metric, held_out.weight, n_neighbors)
 
-    def worth(start):
-        judged = judge_by(_NEIGHBORS_OF_RIDGE)(start(held_out.X))
-        return judged.worth(plan.settings.rank_power)
+    def criterion(start: LinearMap) -> float:
+        scores = scorer(_NEIGHBORS_FOR_ALPHA)(start(held_out.X))
+        return scores.criterion(plan.settings.rank_power)
 
-    fit = Fit(fitted, pool, plan, RandomState(seed), worth=worth)
-    decision = _try(fit, held_out.X, judge_by(_NEIGHBORS))
-    if _is_short(decision):
-        settings = plan.settings._replace(
-            global_weight=_RETRY_GLOBAL_WEIGHT * plan.settings.global_weight
-        )
-        firmer = plan._replace(settings=settings)
-        fit = Fit(fitted, pool, firmer, RandomState(seed), alpha=decision.alpha)
-        again = _try(fit, held_out.X, judge_by(_NEIGHBORS))
-        decision = max(decision, again, key=lambda one: one.fraction)
-        decision = decision._replace(interrupted=again.interrupted)
-    return decision
+    def validate(plan: Plan, criterion: Callable | None = None) -> EarlyStoppingResult:
+        fit = StudentFit(fitted, subset, plan, RandomState(seed)).initialize(criterion)
+        fit.train()
+        return _evaluate(fit, held_out.X, scorer(_NEIGHBORS), tol)
 
-
-def _is_short(decision):
-    """Whether coherence stopped a trial early, and a larger weight of the far loss may help."""
-    has_two_losses = 0.5 <= decision.plan.settings.rank_power < 1
-    went = len(decision.judgments) > 0 and not decision.interrupted
-    return went and has_two_losses and decision.fraction <= _RETRY_BELOW
+    result = validate(plan, criterion)
+    if not _needs_retry(result):
+        return result
+    again = validate(_retry_plan(result))
+    chosen = max(result, again, key=lambda one: one.fraction)
+    return chosen._replace(interrupted=again.interrupted)
 
 
-def _try(fit, X, judge):
-    fit.refine()
-    judgments = []
+def _needs_retry(result: EarlyStoppingResult) -> bool:
+    """Whether coherence stopped the fit early, so that a larger global weight may help."""
+    has_two_losses = 0.5 <= result.plan.settings.rank_power < 1
+    has_scores = len(result.scores) > 0 and not result.interrupted
+    return has_scores and has_two_losses and result.fraction <= _RETRY_BELOW
+
+
+def _retry_plan(result: EarlyStoppingResult) -> Plan:
+    """The plan with a larger weight of the global loss and the chosen ridge strength."""
+    plan = result.plan
+    settings = plan.settings._replace(
+        global_weight=_RETRY_GLOBAL_WEIGHT * plan.settings.global_weight
+    )
+    return plan._replace(settings=settings).with_alpha(result.alpha)
+
+
+def _evaluate(
+    fit: StudentFit, X: Any, scorer: Callable[..., HoldoutScores], tol: float
+) -> EarlyStoppingResult:
+    """The result of a validation fit, which is finalized."""
+    scores = []
     for fraction in FRACTIONS if fit.losses else ():
-        fit.blend(fraction)
-        judgments.append(judge(fit.embed(X)))
-    judgments = fit.plan.processes.broadcast_object(judgments)
-    decision = EarlyStoppingResult(fit.plan, fit.alpha, judgments, fit, fit.interrupted)
-    fit.settle(decision.fraction)
-    return decision
+        fit.interpolate(fraction)
+        scores.append(scorer(fit.embed(X)))
+    scores = fit.plan.processes.broadcast_object(scores)
+    fraction = 0.0
+    if scores:
+        fraction = FRACTIONS[farthest(scores, fit.plan.settings.rank_power, tol)]
+    fit.finalize(fraction)
+    return EarlyStoppingResult(
+        fit.plan, fit.alpha, scores, fraction, fit.student, fit.snapshot, fit.interrupted
+    )

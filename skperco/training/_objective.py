@@ -1,6 +1,6 @@
 """The two terms of the training loss, and the dissimilarities that they compare."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from torch.nn.functional import embedding_bag
 from skperco.dissimilarity._dense import pairwise_dissimilarity, row_centered, unit_rows
 from skperco.losses import rank_correlation_loss, rank_loss
 from skperco.ranking._percentile import percentile_rank
+from skperco.training._teacher import Teacher
 from skperco.utils._global_settings import without_autocast
 
 _ORDERS = {"euclidean": 2, "manhattan": 1}
@@ -24,104 +25,119 @@ class Comparison(NamedTuple):
     Attributes
     ----------
     normalize : callable
-        Embeddings, of shape (n_rows, n_features), before they are compared.
-    table : callable
-        Normalized embeddings of anchors and of references to what the first see of the second, of
-        shape (n_anchors, n_references).
-    listed : callable
-        Normalized embeddings, the numbers of anchors and those that each anchor has listed, of
-        shape (n_anchors, n_listed), to what they see of these.
+        Applied to embeddings, of shape (n_rows, n_features), before they are compared.
+    pairwise : callable
+        From normalized embeddings of anchors and of references to the matrix of their
+        dissimilarities, of shape (n_anchors, n_references).
+    gathered : callable
+        From normalized embeddings, indices of anchors, of shape (n_anchors,), and indices of the
+        references of each anchor, of shape (n_anchors, n_references), to the dissimilarities of
+        each anchor to its own references.
     """
 
-    normalize: Callable
-    table: Callable
-    listed: Callable
+    normalize: Callable[[torch.Tensor], torch.Tensor]
+    pairwise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    gathered: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def comparison_by(metric):
+def comparison_by(metric: str | Callable) -> Comparison:
     """The dissimilarities that training uses for a metric; not for "precomputed"."""
-    if metric in _DIRECTIONS:
-        return Comparison(_DIRECTIONS[metric], _opposite_products, _opposite_listed_products)
+    if metric in _NORMALIZATIONS:
+        return Comparison(_NORMALIZATIONS[metric], _negative_products, _negative_gathered_products)
     return Comparison(
         lambda embeddings: embeddings,
         partial(pairwise_dissimilarity, metric=metric),
-        partial(listed_dissimilarity, metric=metric),
+        partial(gathered_dissimilarity, metric=metric),
     )
 
 
-def listed_dissimilarity(rows, anchors, listed, *, metric):
-    """Dissimilarities of anchors to the rows in a list of each anchor.
+def gathered_dissimilarity(
+    rows: torch.Tensor,
+    anchors: torch.Tensor,
+    references: torch.Tensor,
+    *,
+    metric: str | Callable,
+) -> torch.Tensor:
+    """Dissimilarities of each anchor to its own references.
 
     Parameters
     ----------
     rows : torch.Tensor of shape (n_rows, n_features)
     anchors : torch.Tensor of shape (n_anchors,), int64
-        Their numbers.
-    listed : torch.Tensor of shape (n_anchors, n_listed), int64
-        The numbers of those that each anchor has listed.
+        Indices of rows.
+    references : torch.Tensor of shape (n_anchors, n_references), int64
+        Indices of the references of each anchor.
     metric : {"euclidean", "manhattan", "sqeuclidean"} or callable
         A callable is called once for every anchor.
 
     Returns
     -------
-    dissimilarities : torch.Tensor of shape (n_anchors, n_listed)
-        To the digits that a training step needs: squared distances are not repaired where they
-        cancel.
+    dissimilarities : torch.Tensor of shape (n_anchors, n_references)
+        As accurate as a training step needs: squared distances are not corrected for
+        cancellation.
     """
     if metric == "sqeuclidean":
         norms = rows.square().sum(1)
-        norms = norms[anchors][:, None] + norms[listed]
-        return norms - 2 * _ListedProducts.apply(rows, anchors, listed)
+        norms = norms[anchors][:, None] + norms[references]
+        return norms - 2 * _GatheredProducts.apply(rows, anchors, references)
     if callable(metric):
-        seen = pairwise_dissimilarity(rows[anchors][:, None], rows[listed], metric=metric)
-        return seen.squeeze(1)
-    return torch.linalg.vector_norm(rows[anchors][:, None] - rows[listed], _ORDERS[metric], dim=-1)
+        pairs = rows[anchors][:, None], rows[references]
+        return pairwise_dissimilarity(*pairs, metric=metric).squeeze(1)
+    differences = rows[anchors][:, None] - rows[references]
+    return torch.linalg.vector_norm(differences, _ORDERS[metric], dim=-1)
 
 
-_DIRECTIONS = {
+_NORMALIZATIONS: dict[str | Callable, Callable[[torch.Tensor], torch.Tensor]] = {
     "cosine": unit_rows,
     "correlation": lambda embeddings: unit_rows(row_centered(embeddings)),
 }
 
 
-def _opposite_products(anchors, references):
+def _negative_products(anchors: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
     return anchors @ -references.T
 
 
-def _opposite_listed_products(rows, anchors, listed):
-    return -_ListedProducts.apply(rows, anchors, listed)
+def _negative_gathered_products(
+    rows: torch.Tensor, anchors: torch.Tensor, references: torch.Tensor
+) -> torch.Tensor:
+    return -_GatheredProducts.apply(rows, anchors, references)
 
 
-class _ListedProducts(torch.autograd.Function):
-    """Inner products of rows with the rows in a list of each.
+class _GatheredProducts(torch.autograd.Function):
+    """Inner products of each anchor with its own references.
 
-    The gradient is summed up row by row of the many that are listed, which costs a fraction of
-    what it takes to go back through a copy of them.
+    The backward pass accumulates the gradient row by row, which costs a fraction of the backward
+    pass through a copy of all references.
     """
 
     @staticmethod
-    def forward(ctx, rows, anchors, listed):
-        looking = rows.index_select(0, anchors)
-        ctx.save_for_backward(rows, anchors, listed, looking)
-        # On the CPU faster than by the numbers as an index.
-        seen = rows.index_select(0, listed.flatten()).unflatten(0, listed.shape)
-        return (seen @ looking[:, :, None]).squeeze(-1)
+    def forward(ctx, rows, anchors, references):
+        anchor_rows = rows.index_select(0, anchors)
+        ctx.save_for_backward(rows, anchors, references, anchor_rows)
+        # On the CPU index_select is faster than indexing.
+        reference_rows = rows.index_select(0, references.flatten()).unflatten(0, references.shape)
+        return (reference_rows @ anchor_rows[:, :, None]).squeeze(-1)
 
     @staticmethod
     @once_differentiable
     @without_autocast
     def backward(ctx, grad):
-        rows, anchors, listed, looking = ctx.saved_tensors
-        of_listed = grad[:, :, None] * looking[:, None]
-        of_anchors = embedding_bag(listed, rows, per_sample_weights=grad.contiguous(), mode="sum")
-        summed = torch.zeros_like(rows).index_add_(0, listed.flatten(), of_listed.flatten(0, 1))
-        return summed.index_add_(0, anchors, of_anchors), None, None
+        rows, anchors, references, anchor_rows = ctx.saved_tensors
+        grad_references = grad[:, :, None] * anchor_rows[:, None]
+        grad_anchors = embedding_bag(
+            references, rows, per_sample_weights=grad.contiguous(), mode="sum"
+        )
+        grad_rows = torch.zeros_like(rows)
+        grad_rows.index_add_(0, references.flatten(), grad_references.flatten(0, 1))
+        return grad_rows.index_add_(0, anchors, grad_anchors), None, None
 
 
-# References that one step draws from the list of an anchor's nearest.
-_NEAR_REFERENCES = 10
+# Number of references that a step draws from the nearest neighbors of an anchor.
+_LOCAL_REFERENCES = 10
 # A loss below this counts as zero: its logarithm must not outweigh the other loss.
 _SMALLEST_LOSS = 1e-6
+
+Indices = Sequence[torch.Tensor]
 
 
 class GlobalTerm:
@@ -132,25 +148,33 @@ class GlobalTerm:
     teacher : Teacher
     comparison : Comparison
         Of the student's embeddings.
-    pair : callable
-        From the numbers of anchors to those of some of them and of their references.
+    draw_pair : callable
+        From indices of anchors to indices of some of them and of their references.
     """
 
-    def __init__(self, teacher, comparison, pair):
+    def __init__(
+        self,
+        teacher: Teacher,
+        comparison: Comparison,
+        draw_pair: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    ):
         self.teacher = teacher
         self.comparison = comparison
-        self.pair = pair
+        self.draw_pair = draw_pair
 
-    def draw(self, anchors):
+    def draw(self, anchors: torch.Tensor) -> tuple[Indices, torch.Tensor]:
         """Indices of anchors and references, and the target ranks."""
-        anchors, references = self.pair(anchors)
+        anchors, references = self.draw_pair(anchors)
         return (anchors, references), percentile_rank(self.teacher.order(anchors, references))
 
-    def __call__(self, embeddings, places, target):
-        """Logarithm of the loss of what has been drawn, by embeddings and where each is."""
-        drawn = embeddings.index_select(0, torch.cat(places))
-        seen = self.comparison.table(*drawn.split([len(part) for part in places]))
-        return _log(rank_loss(seen, target, exact=False))
+    def __call__(
+        self, embeddings: torch.Tensor, positions: Indices, target: torch.Tensor
+    ) -> torch.Tensor:
+        """Logarithm of the loss, given embeddings and the positions of what has been drawn."""
+        drawn = embeddings.index_select(0, torch.cat(list(positions)))
+        anchors, references = drawn.split([len(part) for part in positions])
+        dissimilarities = self.comparison.pairwise(anchors, references)
+        return _log(rank_loss(dissimilarities, target, exact=False))
 
 
 class LocalTerm:
@@ -158,31 +182,40 @@ class LocalTerm:
 
     Parameters
     ----------
-    lists : tuple of torch.Tensor
-        Numbers and log ranks of the nearest of all rows, as :meth:`Teacher.nearest` gives them.
+    nearest : tuple of torch.Tensor
+        Indices and log ranks of the nearest neighbors of all rows, as from
+        :meth:`Teacher.nearest`.
     comparison : Comparison
         Of the student's embeddings.
     generator : torch.Generator
         On the CPU.
     """
 
-    def __init__(self, lists, comparison, generator):
-        self.neighbors, self.log_ranks = lists
+    def __init__(
+        self,
+        nearest: tuple[torch.Tensor, torch.Tensor],
+        comparison: Comparison,
+        generator: torch.Generator,
+    ):
+        self.neighbors, self.log_ranks = nearest
         self.comparison = comparison
         self.generator = generator
 
-    def draw(self, anchors):
+    def draw(self, anchors: torch.Tensor) -> tuple[Indices, torch.Tensor]:
         """Indices of anchors and of references of each, and the target log ranks."""
-        n_listed = self.neighbors.shape[1]
-        shape = (len(anchors), min(_NEAR_REFERENCES, n_listed))
-        places = torch.randint(n_listed, shape, generator=self.generator).to(anchors.device)
-        places += n_listed * anchors[:, None]
-        return (anchors, self.neighbors.take(places)), self.log_ranks.take(places)
+        n_neighbors = self.neighbors.shape[1]
+        shape = (len(anchors), min(_LOCAL_REFERENCES, n_neighbors))
+        flat = torch.randint(n_neighbors, shape, generator=self.generator).to(anchors.device)
+        flat += n_neighbors * anchors[:, None]
+        return (anchors, self.neighbors.take(flat)), self.log_ranks.take(flat)
 
-    def __call__(self, embeddings, places, target):
-        """Logarithm of the loss of what has been drawn, by embeddings and where each is."""
-        return _log(rank_correlation_loss(self.comparison.listed(embeddings, *places), target))
+    def __call__(
+        self, embeddings: torch.Tensor, positions: Indices, target: torch.Tensor
+    ) -> torch.Tensor:
+        """Logarithm of the loss, given embeddings and the positions of what has been drawn."""
+        dissimilarities = self.comparison.gathered(embeddings, *positions)
+        return _log(rank_correlation_loss(dissimilarities, target))
 
 
-def _log(losses):
+def _log(losses: torch.Tensor) -> torch.Tensor:
     return losses.mean().clamp(min=_SMALLEST_LOSS).log()

@@ -1,10 +1,16 @@
-"""Progress of a fit, round by round: printed, logged, and passed to scikit-learn's callbacks."""
+"""Progress of a fit in rounds: printed, logged, and passed to scikit-learn's callbacks."""
 
 import logging
 import time
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+
+from skperco.training._samples import Samples
 
 _ROUNDS = 10
 _LOGGER = logging.getLogger("skperco")
@@ -12,42 +18,54 @@ _LOGGER.addHandler(logging.NullHandler())
 
 
 class Progress:
-    """Watches the steps of the students of one fit.
+    """Reports the steps of all students of a fit.
 
-    Every student is a stage of the fit, and its steps come in a few rounds. Callbacks see the
-    fit as a task, its stages as subtasks, and their rounds as subtasks of those.
+    Every student is a stage of the fit, and its steps are divided into a few rounds. For callbacks
+    the fit is a task, its stages are subtasks, and their rounds are subtasks of those.
 
     Parameters
     ----------
     estimator : CoherenceDistiller
     context : CallbackContext
         Of the fit.
-    samples : Samples
-        For callbacks that score the student: their y is the teacher's representation.
-    n_students : int
-        How many there will be, as far as is known.
     """
 
-    def __init__(self, estimator, context, samples, n_students):
-        self.forecast = Forecast(n_students)
+    def __init__(self, estimator: BaseEstimator, context: Any):
         self.estimator = estimator
         self.context = context
+
+    def begin(self, samples: Samples, n_students: int) -> None:
+        """Begin the fit.
+
+        Parameters
+        ----------
+        samples : Samples
+            For callbacks that score the student: their y is the teacher's representation.
+        n_students : int
+            Expected number of students.
+        """
+        self.forecast = Forecast(n_students)
         uniform = (samples.weight == samples.weight[0]).all()
         metadata = None if uniform else {"sample_weight": samples.weight}
         self.data = {"X": samples.X, "y": samples.representation, "metadata": metadata}
-        context.call_on_fit_task_begin(estimator=estimator, **self.data)
+        self.context.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
-    def watch(self, steps, n_steps, attributes):
+    def watch(
+        self,
+        steps: Iterator[torch.Tensor],
+        n_steps: int,
+        attributes: Callable[[], dict[str, Any]],
+    ) -> Iterator[torch.Tensor]:
         """Pass on the steps of a student, unless a callback stops them.
 
         Parameters
         ----------
         steps : iterator of torch.Tensor
-            Takes a step each time, and gives its loss.
+            Each iteration takes a step and returns its loss.
         n_steps : int
-            How many there are.
+            Number of steps.
         attributes : callable
-            Gives the estimator's fitted attributes as if this step were the last.
+            Returns the fitted attributes of the estimator as if this step were the last.
 
         Yields
         ------
@@ -57,12 +75,12 @@ class Progress:
         stage = self.context.subcontext("student", max_subtasks=len(rounds))
         stage.call_on_fit_task_begin(estimator=self.estimator, **self.data)
         self.forecast.begin_steps()
-        for numbers in rounds:
+        for indices in rounds:
             task = stage.subcontext("round")
             task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-            for loss in islice(steps, len(numbers)):
+            for loss in islice(steps, len(indices)):
                 yield loss
-            done = numbers[-1] + 1
+            done = indices[-1] + 1
             left = self.forecast.seconds_left(done, n_steps)
             self.say("step {}/{}, loss {:.4f}, about {:.0f} s left", done, n_steps, loss, left)
             if self._end(task, attributes):
@@ -70,14 +88,14 @@ class Progress:
         self.forecast.end_steps()
         self._end(stage, attributes)
 
-    def end(self, attributes):
-        """The fit is done, and gives the estimator these attributes."""
+    def end(self, attributes: dict[str, Any]) -> None:
+        """End the fit, with the fitted attributes of the estimator."""
         self._end(self.context, attributes)
 
-    def say(self, message, *values):
+    def say(self, message: str, *values: Any) -> None:
         """Log and, if verbose, print a line.
 
-        It returns before the values are formatted when nobody reads them, to avoid a
+        Without a log handler and `verbose` the values are not formatted, which avoids a
         synchronization with the device.
         """
         logs, prints = _LOGGER.isEnabledFor(logging.INFO), self.estimator.verbose
@@ -88,39 +106,39 @@ class Progress:
         if prints:
             print(line)
 
-    def _end(self, task, attributes):
-        """Whether a callback wants no more tasks of this kind."""
+    def _end(self, task: Any, attributes: Any) -> bool:
+        """Whether a callback stops tasks of this kind."""
         return task.call_on_fit_task_end(
             estimator=self.estimator, reconstruction_attributes=attributes, **self.data
         )
 
 
 class Forecast:
-    """How long a fit will go on, if later students take as long as the one that steps.
+    """Estimated remaining time, if later students take as long as the current one.
 
     Parameters
     ----------
     n_students : int
-        How many there will be.
+        Expected number of students.
     clock : callable, default=time.monotonic
     """
 
-    def __init__(self, n_students, clock=time.monotonic):
+    def __init__(self, n_students: int, clock: Callable[[], float] = time.monotonic):
         self.n_students = n_students
         self.clock = clock
         self.begun = self.first_step = clock()
 
-    def begin_steps(self):
-        """The closed form of a student is there."""
+    def begin_steps(self) -> None:
+        """Mark the end of a student's closed form and the beginning of its steps."""
         self.n_students -= 1
         self.first_step = self.clock()
 
-    def seconds_left(self, done, n_steps):
-        """Seconds, after so many of a student's steps."""
+    def seconds_left(self, done: int, n_steps: int) -> float:
+        """Remaining seconds after `done` of a student's `n_steps` steps."""
         a_step = (self.clock() - self.first_step) / done
         a_student = self.first_step - self.begun + a_step * n_steps
         return a_step * (n_steps - done) + a_student * max(0, self.n_students)
 
-    def end_steps(self):
-        """The next student begins."""
+    def end_steps(self) -> None:
+        """Mark the beginning of the next student."""
         self.begun = self.clock()

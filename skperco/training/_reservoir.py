@@ -1,41 +1,42 @@
-"""Streams: reservoir sampling of all batches so far."""
+"""Streams of batches: reservoir sampling of the rows of all batches so far."""
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from skperco.training._samples import Samples
 from skperco.utils._chunking import stacked
 
-# Refit once the stream has grown by one part in this many since the last fit.
+# Refit once the stream has grown by 1 / _REFIT_GROWTH since the last fit.
 _REFIT_GROWTH = 10
 
 
 class Stream(NamedTuple):
-    """Rows kept of a stream, and how much of it has been seen.
+    """A uniform random sample of the rows of a stream.
 
     Attributes
     ----------
     samples : Samples
-        At most so many, each row of the stream with the same probability.
+        Rows of the sample.
     keys : ndarray of shape (n_samples,)
-        A random number for each; those with the smallest are kept.
+        A random number for each row; the rows with the smallest ones stay in the sample.
     max_samples : int
-        How many are kept at most.
+        Largest size of the sample.
     random_state : RandomState
         Draws the keys.
     n_seen : int
         Number of rows of the stream.
     n_learned : int
-        How many there were when the student last learned from them.
+        Value of `n_seen` at the last fit.
     start : torch.nn.Module or None
-        The student that learns on from a fit to other rows; None if it begins in closed form.
+        A fitted student, from which fits start in place of the closed form.
     """
 
     samples: Samples
-    keys: np.ndarray
+    keys: NDArray
     max_samples: int
     random_state: np.random.RandomState
     n_seen: int
@@ -43,13 +44,19 @@ class Stream(NamedTuple):
     start: torch.nn.Module | None = None
 
     @classmethod
-    def from_batch(cls, batch, max_samples, random_state, start):
-        """The stream of one batch, Samples."""
+    def from_batch(
+        cls,
+        batch: Samples,
+        max_samples: int,
+        random_state: int | np.random.RandomState | None,
+        start: torch.nn.Module | None,
+    ) -> "Stream":
+        """The stream of one batch."""
         random_state = check_random_state(random_state)
         keys = random_state.uniform(size=batch.n_rows)
-        return cls(batch, keys, max_samples, random_state, batch.n_rows, start=start)._shortened()
+        return cls(batch, keys, max_samples, random_state, batch.n_rows, start=start)._resampled()
 
-    def update(self, batch):
+    def update(self, batch: Samples) -> "Stream":
         """The stream with one more batch."""
         samples = Samples(
             X=stacked(self.samples.X, batch.X, "X"),
@@ -59,16 +66,16 @@ class Stream(NamedTuple):
         )
         keys = np.concatenate([self.keys, self.random_state.uniform(size=batch.n_rows)])
         n_seen = self.n_seen + batch.n_rows
-        return self._replace(samples=samples, keys=keys, n_seen=n_seen)._shortened()
+        return self._replace(samples=samples, keys=keys, n_seen=n_seen)._resampled()
 
-    def _shortened(self):
-        """The stream with no more rows than are kept, in their order."""
+    def _resampled(self) -> "Stream":
+        """The stream with at most `max_samples` rows, in their order."""
         if len(self.keys) <= self.max_samples:
             return self
         kept = np.sort(np.argpartition(self.keys, self.max_samples)[: self.max_samples])
         return self._replace(samples=self.samples.take(kept), keys=self.keys[kept])
 
     @property
-    def should_refit(self):
-        """Whether enough rows have come for the student to learn again."""
+    def should_refit(self) -> bool:
+        """Whether the stream has grown enough since the last fit."""
         return _REFIT_GROWTH * (self.n_seen - self.n_learned) >= self.n_learned

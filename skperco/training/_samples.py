@@ -1,12 +1,12 @@
 """Samples: rows of the input, their weights, and the teacher's representation of them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
 
-from skperco.closed_form._landmark_mds import teacher_coordinates
 from skperco.dissimilarity._dense import ANGULAR_METRICS
 from skperco.utils._chunking import MappedRows, is_mapped, take_rows
 from skperco.utils._validation import (
@@ -17,45 +17,38 @@ from skperco.utils._validation import (
     check_sparse_metric,
 )
 
+Rows = np.ndarray | sp.csr_matrix | sp.csr_array
+
 
 class Samples(NamedTuple):
     """Rows of the input, their weights, and the teacher's representation of them.
 
-    A row of weight zero is none of them. It may stay where it is, for there may be many others.
+    A row of weight zero is not a sample. It may remain in the arrays, which saves a copy.
     """
 
-    X: np.ndarray
-    weight: np.ndarray
-    teacher: np.ndarray | None
+    X: Rows
+    weight: NDArray
+    teacher: Rows | None
     teacher_metric: str | Callable
-    targets: np.ndarray | MappedRows | None = None
+    targets: NDArray | MappedRows | None = None
 
     @property
-    def n_rows(self):
+    def n_rows(self) -> int:
         """Number of samples."""
         return int(np.count_nonzero(self.weight))
 
     @property
-    def rows(self):
+    def rows(self) -> NDArray:
         """Indices of the rows with positive weight."""
         return np.flatnonzero(self.weight)
 
     @property
-    def representation(self):
+    def representation(self) -> Rows:
         """The teacher's representation: X itself if there is no other."""
         return self.X if self.teacher is None else self.teacher
 
-    def with_targets(self, random_state, device):
-        """With the targets of a regression onto the teacher, if there is one."""
-        if self.teacher is None:
-            return self
-        targets = teacher_coordinates(
-            self.teacher, self.teacher_metric, self.weight, random_state, device
-        )
-        return self._replace(targets=targets)
-
-    def take(self, rows):
-        """Some of the rows, by their indices."""
+    def take(self, rows: NDArray) -> "Samples":
+        """The rows with these indices."""
         return self._replace(
             X=take_rows(self.X, rows),
             weight=self.weight[rows],
@@ -63,25 +56,32 @@ class Samples(NamedTuple):
             targets=_taken(self.targets, rows),
         )
 
-    def without(self, rows):
+    def without(self, rows: NDArray) -> "Samples":
         """All samples except those with these indices."""
         weight = self.weight.copy()
         weight[rows] = 0
         return self._replace(weight=weight)
 
-    def _teacher_of(self, rows):
+    def _teacher_of(self, rows: NDArray) -> Rows | None:
         if self.teacher is None or self.teacher_metric != "precomputed":
             return _taken(self.teacher, rows)
         return self.teacher[np.ix_(rows, rows)]
 
 
-def _taken(array, rows):
+def _taken(array: Rows | MappedRows | None, rows: NDArray) -> Rows | MappedRows | None:
     if isinstance(array, MappedRows):
         return array.take(rows)
     return None if array is None else take_rows(array, rows)
 
 
-def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
+def check_samples(
+    X: Rows,
+    teacher: Any,
+    teacher_metric: str | Callable,
+    sample_weight: ArrayLike | None,
+    *,
+    min_samples: int,
+) -> Samples:
     """Check the arguments of a fit and return Samples.
 
     Parameters
@@ -92,8 +92,8 @@ def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
         None if X is its own teacher.
     teacher_metric : str or callable
     sample_weight : array-like of shape (n_samples,) or None
-    least : int
-        How many there must be.
+    min_samples : int
+        Smallest number of samples of positive weight.
 
     Returns
     -------
@@ -102,9 +102,9 @@ def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
     if X.dtype.kind == "f":
         check_magnitude(X, "X")
     weight = check_sample_weight(sample_weight, X.shape[0])
-    if np.count_nonzero(weight) < least:
+    if np.count_nonzero(weight) < min_samples:
         raise ValueError(
-            f"sample_weight must be positive for at least {least} rows, "
+            f"sample_weight must be positive for at least {min_samples} rows, "
             f"got {np.count_nonzero(weight)}."
         )
     if teacher is None:
@@ -117,11 +117,11 @@ def check_samples(X, teacher, teacher_metric, sample_weight, *, least):
     return samples.take(samples.rows)
 
 
-def _check_own_teacher(X, metric):
+def _check_own_teacher(X: Rows, metric: str | Callable) -> None:
     if metric == "precomputed":
         raise ValueError(
-            "teacher_metric='precomputed' needs the teacher's table of dissimilarities: "
-            "give it as teacher_embeddings."
+            "teacher_metric='precomputed' needs the dissimilarity matrix of the teacher: "
+            "pass it as teacher_embeddings."
         )
     if X.ndim != 2:
         raise ValueError(
@@ -131,7 +131,7 @@ def _check_own_teacher(X, metric):
         check_sparse_metric(metric, "X as its own teacher")
 
 
-def _checked_teacher(teacher, metric, X):
+def _checked_teacher(teacher: Any, metric: str | Callable, X: Rows) -> Rows:
     teacher = check_embeddings(teacher, "teacher_embeddings", metric=metric)
     check_same_rows(X, teacher, "X", "teacher_embeddings")
     check_magnitude(teacher, "teacher_embeddings")

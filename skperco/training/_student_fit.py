@@ -1,32 +1,37 @@
-"""Fit: initialization in closed form and training of one student on given samples."""
+"""StudentFit: initialization in closed form and training of one student on given samples."""
 
 import copy
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.random import RandomState
 
-from skperco.closed_form._initialization import Transfer, compression_start
-from skperco.closed_form._truncated_svd import leading_directions, root_mean_square_norm
+from skperco.closed_form._initialization import ReducedRankRidge, compression_start
+from skperco.closed_form._truncated_svd import (
+    LinearMap,
+    leading_directions,
+    root_mean_square_norm,
+)
 from skperco.dissimilarity._dense import ANGULAR_METRICS
 from skperco.students._builtin import LinearStudent, MLPStudent, ProjectionStudent
 from skperco.students._custom import check_finite, own_randomness, regress
 from skperco.students._embed import embed
 from skperco.training._distributed import Processes
-from skperco.training._optimizer import Refinement, Settings
-from skperco.training._teacher import Teacher
+from skperco.training._samples import Samples
+from skperco.training._teacher import Teacher, TrainingSubset
+from skperco.training._trainer import Settings, Trainer
 from skperco.utils._chunking import MappedRows, RowTaker
 
-_LEAST_ROWS = 3
-# Regularization of transfers: feature dropout, a smaller learning rate and a larger weight of the
-# global loss (global order can be predicted from few features, neighborhoods cannot).
-_TRANSFER_DROPOUT = 0.15
-_TRANSFER_RATE = 0.3
+_MIN_ROWS = 3
+# Regularization of transfers, besides feature dropout and a smaller learning rate: a larger weight
+# of the global loss (global order can be predicted from few features, neighborhoods cannot).
 _TRANSFER_GLOBAL_WEIGHT = 2.5
-# Largest interpolation of a transfer towards the trained student: the last part was measured to
-# gain no recall and to lose coherence.
-_TRANSFER_REACH = 0.8
+# Largest step of a transfer from the initialization towards the trained student: the last part was
+# measured to gain no recall and to lose coherence.
+_TRANSFER_MAX_STEP = 0.8
 
 
 class Plan(NamedTuple):
@@ -36,153 +41,170 @@ class Plan(NamedTuple):
     ----------
     n_components : int
     student : {"linear", "mlp"} or torch.nn.Module
-        A module is left alone, too.
+        A module is copied.
     hidden_layer_sizes : sequence of int
     settings : Settings
+    dropout : float
+        Feature dropout of a transfer.
+    alphas : sequence of float
+        Ridge strengths of a transfer to choose from.
     device : torch.device
     watch : callable
         Passes on the steps of a student, as :meth:`Progress.watch` does.
     processes : Processes
-        Those that fit together.
+        Those that fit the student together.
     start : torch.nn.Module, default=None
-        A student to start from in place of the closed form; left alone.
+        A student whose copy is the initialization, in place of the closed form.
     """
 
     n_components: int
     student: str | torch.nn.Module
-    hidden_layer_sizes: tuple
+    hidden_layer_sizes: Sequence[int]
     settings: Settings
+    dropout: float
+    alphas: Sequence[float]
     device: torch.device
     watch: Callable
     processes: Processes
     start: torch.nn.Module | None = None
 
+    def with_alpha(self, alpha: float | None) -> "Plan":
+        """The plan with one ridge strength, or the same plan if it is None."""
+        return self if alpha is None else self._replace(alphas=(alpha,))
 
-class Fit:
+
+class StudentFit:
     """A student: its initialization, its training, and the interpolation between the two.
 
     Parameters
     ----------
     samples : Samples
         For the closed form.
-    pool : Pool
-        The training subset, from which steps draw.
+    subset : TrainingSubset
+        From which steps draw.
     plan : Plan
     random_state : RandomState
-    alpha : float, default=None
-        Strength of the ridge regression of a transfer.
-    worth : callable, default=None
-        What chooses it, as for :class:`Transfer`.
-    trial : Fit, default=None
-        A fit to most of the samples, from whose snapshot this one resumes if their
-        initializations are alike.
 
     Attributes
     ----------
     student : torch.nn.Module
     alpha : float or None
-        The strength taken; None if there is no ridge regression.
+        Ridge strength; None if there is no ridge regression.
     losses : list of float
-        Loss before each step, those before the snapshot included.
+        Loss before each step, those before a snapshot included.
+    snapshot : dict or None
+        State of the training at the end of its warm-up, from which another fit can resume.
     interrupted : bool
-        Whether the user has cut the refinement short.
+        Whether the user interrupted the training.
     """
 
-    def __init__(self, samples, pool, plan, random_state, *, alpha=None, worth=None, trial=None):
+    def __init__(
+        self, samples: Samples, subset: TrainingSubset, plan: Plan, random_state: RandomState
+    ):
         self.samples = samples
-        self.pool = pool
-        self.trial = trial
+        self.subset = subset
         self.plan = plan
         self.random_state = random_state
-        self.generator = torch.Generator().manual_seed(int(random_state.randint(2**31)))
-        self.draws = plan.processes.rank_generator(self.generator)
-        self.transfers = samples.teacher is not None
-        self.transfer = None
+        self.is_transfer = samples.teacher is not None
         self.has_closed_form = isinstance(plan.student, str)
-        if self.has_closed_form and self.transfers and plan.start is None:
-            self.transfer = self._transfer(alpha, worth)
-        self.alpha = None if self.transfer is None else self.transfer.alpha
-        if plan.start is not None:
-            self.student = copy.deepcopy(plan.start).to(plan.device)
-        elif self.has_closed_form:
-            self.student = self._new_student().to(plan.device)
-        else:
-            self.student = self._regressed(copy.deepcopy(plan.student).to(plan.device))
-        self.losses = []
-        self.refinement = None
-        self.snapshot = None
+        self.ridge: ReducedRankRidge | None = None
+        self.trainer: Trainer | None = None
+        self.alpha: float | None = None
+        self.losses: list[float] = []
+        self.snapshot: dict[str, Any] | None = None
         self.interrupted = False
 
-    def refine(self):
-        """Train the student to the last step.
+    def initialize(self, criterion: Callable[[LinearMap], float] | None = None) -> "StudentFit":
+        """Initialize the student; `criterion` chooses the ridge strength of a transfer."""
+        plan = self.plan
+        self.generator = torch.Generator().manual_seed(int(self.random_state.randint(2**31)))
+        self.rank_generator = plan.processes.rank_generator(self.generator)
+        if plan.start is not None:
+            student = copy.deepcopy(plan.start)
+        elif self.has_closed_form:
+            student = self._closed_form(criterion)
+        else:
+            student = self._regressed(copy.deepcopy(plan.student).to(plan.device))
+        self.student = student.to(plan.device)
+        return self
 
-        Interrupted by the user, it is as far as the steps have led until then.
+    def train(self, snapshot: dict[str, Any] | None = None) -> None:
+        """Train the student to the last step, or to the step at which the user interrupts.
+
+        Parameters
+        ----------
+        snapshot : dict, default=None
+            Of another fit, to resume from.
         """
-        if self.plan.settings.max_iter == 0 or self.pool.n_rows < _LEAST_ROWS:
+        if self.plan.settings.max_iter == 0 or self.subset.n_rows < _MIN_ROWS:
             return
         try:
-            with self._randomness():
-                self._refine(self.pool.samples)
+            with self._module_randomness():
+                self._train(snapshot)
         except KeyboardInterrupt:
             self.interrupted = True
-        metric = self.plan.settings.metric
-        if self.losses:
-            losses = self.plan.processes.all_reduce_mean([torch.stack(self.losses)])[0]
-            check_finite(losses, "student and metric" if callable(metric) else "student")
-            self.losses = losses.tolist()
-        self.blend(1.0)
+        self.losses = self._mean_losses()
+        self.interpolate(1.0)
 
-    def blend(self, fraction):
-        """Interpolate the student between its initialization (0) and its largest change (1)."""
-        if self.refinement is not None:
-            self.refinement.blend(self._reach * fraction)
+    def interpolate(self, fraction: float) -> None:
+        """Interpolate the student between its initialization (0) and its largest step (1)."""
+        if self.trainer is not None:
+            self.trainer.interpolate(self._max_step * fraction)
 
-    def settle(self, fraction):
-        """Interpolate the student for the last time, and free what training needs."""
-        self.blend(fraction)
-        self.samples = self.pool = self.transfer = self.refinement = None
+    def finalize(self, fraction: float) -> None:
+        """Interpolate the student for the last time, and free what only training needs."""
+        self.interpolate(fraction)
+        self.ridge = self.trainer = None
+        del self.samples, self.subset
 
-    def embed(self, X):
-        """The student's embeddings of rows, an ndarray."""
+    def embed(self, X) -> np.ndarray:
+        """Embeddings of rows by the student."""
         embeddings = embed(self.student, X, device=self.plan.device, unit_norm=False)
         check_finite(torch.from_numpy(embeddings))
         return embeddings
 
-    def _refine(self, seen):
-        self.refinement = self._first_refinement(seen)
-        if self.trial is not None and self.trial.snapshot is not None:
-            self.refinement.resume_from(self.trial)
-            early = self.trial.losses[: self.refinement.n_taken]
-            self.losses = list(torch.tensor(early, dtype=torch.float32, device=self.plan.device))
-        n_steps = self.plan.settings.max_iter - self.refinement.n_taken
-        steps = self.refinement.run(keep_snapshot=self.trial is None and self._starts_alike)
-        for loss in self.plan.watch(steps, n_steps, self._attributes_so_far):
-            self.losses.append(loss)
-        self.snapshot = self.refinement.snapshot
-
-    def _first_refinement(self, seen):
-        """The training before its first step, with the student initialized."""
-        dropout = _TRANSFER_DROPOUT if self.transfers and self.has_closed_form else 0.0
-        take = RowTaker(seen.X, self.plan.device, dropout, self.draws)
-        refined = None if self.transfer is None else self._refined_directions(seen)
-        refinement = self._refinement(self.student, take, self.pool.teacher, seen)
-        if refined is not None:
-            self.student.set_linear(refined)
-        return refinement
-
     @property
-    def _starts_alike(self):
+    def can_resume(self) -> bool:
         """Whether fits to most of the rows and to all have nearly the same initialization."""
-        return self.plan.start is not None or (self.has_closed_form and not self.transfers)
+        return self.plan.start is not None or (self.has_closed_form and not self.is_transfer)
+
+    def _train(self, snapshot: dict[str, Any] | None) -> None:
+        trainer = self.trainer = self._prepared_trainer(self.subset.samples)
+        if snapshot is not None:
+            trainer.load_state_dict(snapshot)
+        steps = trainer.run(keep_snapshot=self.can_resume and snapshot is None)
+        n_steps = self.plan.settings.max_iter - trainer.n_steps
+        for _ in self.plan.watch(steps, n_steps, self._attributes_so_far):
+            pass
+        self.snapshot = trainer.snapshot
+
+    def _mean_losses(self) -> list[float]:
+        """Losses of all steps, averaged over the processes."""
+        if self.trainer is None or not self.trainer.losses:
+            return []
+        (losses,) = self.plan.processes.all_reduce_mean([torch.stack(self.trainer.losses)])
+        metric = self.plan.settings.metric
+        check_finite(losses, "student and metric" if callable(metric) else "student")
+        return losses.tolist()
+
+    def _prepared_trainer(self, samples: Samples) -> Trainer:
+        """The trainer before its first step, with the student initialized."""
+        dropout = self.plan.dropout if self.is_transfer and self.has_closed_form else 0.0
+        take = RowTaker(samples.X, self.plan.device, dropout, self.rank_generator)
+        trained = None if self.ridge is None else self._trained_projection(self.ridge, samples)
+        trainer = self._trainer(self.student, take, self.subset.teacher, samples).prepare()
+        if trained is not None:
+            self.student.set_linear(trained)
+        return trainer
 
     @property
-    def _reach(self):
-        return _TRANSFER_REACH if self.transfers else 1.0
+    def _max_step(self) -> float:
+        return _TRANSFER_MAX_STEP if self.is_transfer else 1.0
 
-    def _attributes_so_far(self):
-        """Fitted attributes of the estimator, if training stopped now."""
+    def _attributes_so_far(self) -> dict[str, Any]:
+        """Fitted attributes of the estimator, if the training stopped now."""
         student = copy.deepcopy(self.student)
-        self.refinement.blend(self._reach, student)
+        self.trainer.interpolate(self._max_step, student)
         return {
             "student_": student.cpu(),
             "n_components_": self.plan.n_components,
@@ -190,127 +212,135 @@ class Fit:
             "teacher_metric_": self.samples.teacher_metric,
         }
 
-    def _transfer(self, alpha, worth):
+    def _closed_form(self, criterion: Callable[[LinearMap], float] | None) -> torch.nn.Module:
+        linear = self._ridge_student(criterion) if self.is_transfer else self._svd_student()
+        if self.plan.student == "linear":
+            return linear
+        row_norm = float(root_mean_square_norm(self.samples.X, self.samples.weight))
+        return MLPStudent(linear, self.plan.hidden_layer_sizes, row_norm, self.generator)
+
+    def _ridge_student(self, criterion: Callable[[LinearMap], float] | None) -> LinearStudent:
+        """Student of a transfer: reduced-rank ridge regression onto the teacher."""
         samples = self.samples
-        return Transfer(
-            samples.X,
-            samples.targets,
+        self.ridge = ReducedRankRidge(
             self.plan.n_components,
             metric=self.plan.settings.metric,
-            sample_weight=samples.weight,
             random_state=self.random_state,
-            alpha=alpha,
-            worth=worth,
+            alphas=self.plan.alphas,
+            criterion=criterion,
+        ).fit(samples.X, samples.targets, samples.weight)
+        self.alpha = self.ridge.alpha_
+        return LinearStudent(*_tensors(self.ridge.compose(self.ridge.directions_)))
+
+    def _svd_student(self) -> LinearStudent:
+        """Student of a compression: projection on the top right singular vectors."""
+        metric = self.plan.settings.metric
+        projection = self._top_singular_vectors(self.plan.n_components)
+        kind = ProjectionStudent if metric in ANGULAR_METRICS else LinearStudent
+        return kind(*_tensors(projection))
+
+    def _top_singular_vectors(self, n_components: int) -> LinearMap:
+        return compression_start(
+            self.samples.X,
+            n_components,
+            metric=self.plan.settings.metric,
+            sample_weight=self.samples.weight,
+            random_state=self.random_state,
         )
 
-    def _regressed(self, module):
-        """A module after regression onto the leading directions of the teacher."""
-        samples, settings = self.samples, self.plan.settings
-        targets = self._leading_targets()
-        # Only order counts; and steps towards targets of a usual size are of a usual size.
+    def _trained_projection(self, ridge: ReducedRankRidge, samples: Samples) -> LinearMap:
+        """The ridge regression with a projection trained on out-of-fold predictions.
+
+        Predictions of the rows of the regression itself are more accurate than those of later
+        rows, so the projection is trained on predictions by regressions without the row.
+        """
+        predictions, teacher, metric = ridge.cross_predictions(
+            samples.X, samples.targets[:], samples.weight
+        )
+        projection = LinearStudent(*_tensors(ridge.directions_)).to(self.plan.device)
+        trainer = self._trainer(
+            projection,
+            RowTaker(predictions, self.plan.device),
+            Teacher(teacher, metric, self.plan.device),
+            samples,
+        ).prepare()
+        for _ in trainer.run():
+            pass
+        trainer.interpolate(1.0)
+        return ridge.compose(projection.linear_map())
+
+    def _regressed(self, module: torch.nn.Module) -> torch.nn.Module:
+        """A module of the user's own after regression onto the projected teacher."""
+        samples, settings = self.samples, self._settings(self.samples)
+        targets = self._projected_teacher()
+        # Scaled to a root mean square of 1, which changes no order and gives steps of usual size.
         scale = root_mean_square_norm(targets, samples.weight)
-        missing = (0, self.plan.n_components - targets.shape[1])
+        padding = (0, self.plan.n_components - targets.shape[1])
 
         def take_targets(rows):
             taken = torch.from_numpy(targets[rows.numpy()] / scale).float()
-            return torch.nn.functional.pad(taken, missing).to(self.plan.device)
+            return torch.nn.functional.pad(taken, padding).to(self.plan.device)
 
-        with self._randomness():
+        with self._module_randomness():
             loss = regress(
                 module,
                 RowTaker(samples.X, self.plan.device),
                 take_targets,
                 torch.from_numpy(samples.weight),
                 angular=settings.metric in ANGULAR_METRICS,
+                batch_size=settings.batch_size,
+                learning_rate_init=settings.learning_rate_init,
                 max_iter=settings.max_iter,
                 generator=self.generator,
             )
         check_finite(loss)
         return module
 
-    def _leading_targets(self):
+    def _projected_teacher(self) -> MappedRows:
+        """The teacher's embeddings, projected on their top right singular vectors."""
         samples, metric = self.samples, self.plan.settings.metric
-        if not self.transfers:
+        if not self.is_transfer:
             n_components = min(self.plan.n_components, samples.X.shape[1])
-            start = compression_start(
-                samples.X,
-                n_components,
-                metric=metric,
-                sample_weight=samples.weight,
-                random_state=self.random_state,
-            )
-            return MappedRows(samples.X, start, n_components)
+            return MappedRows(samples.X, self._top_singular_vectors(n_components), n_components)
         n_components = min(self.plan.n_components, samples.targets.shape[1])
-        directions = leading_directions(
+        projection = leading_directions(
             samples.targets,
             n_components,
             center=metric not in ANGULAR_METRICS,
             sample_weight=samples.weight,
             random_state=self.random_state,
         )
-        return MappedRows(samples.targets, directions, n_components)
+        return MappedRows(samples.targets, projection, n_components)
 
-    def _randomness(self):
-        """Protect the global generators, from which users' modules draw; a context manager."""
+    def _module_randomness(self) -> AbstractContextManager:
+        """Protect the global generators, from which users' modules draw."""
         if self.has_closed_form:
             return nullcontext()
         return own_randomness(int(self.random_state.randint(2**31)), self.plan.device)
 
-    def _new_student(self):
-        linear = self._new_linear_student()
-        if self.plan.student == "linear":
-            return linear
-        row_norm = float(root_mean_square_norm(self.samples.X, self.samples.weight))
-        return MLPStudent(linear, self.plan.hidden_layer_sizes, row_norm, self.generator)
-
-    def _new_linear_student(self):
-        if self.transfer is not None:
-            return LinearStudent(*_tensors(self.transfer.through(self.transfer.directions)))
-        metric = self.plan.settings.metric
-        start = compression_start(
-            self.samples.X,
-            self.plan.n_components,
-            metric=metric,
-            sample_weight=self.samples.weight,
-            random_state=self.random_state,
+    def _trainer(
+        self, student: torch.nn.Module, take: RowTaker, teacher: Teacher, samples: Samples
+    ) -> Trainer:
+        return Trainer(
+            student,
+            take,
+            teacher,
+            self._settings(samples),
+            torch.from_numpy(samples.weight),
+            self.rank_generator,
+            self.plan.processes,
         )
-        kind = ProjectionStudent if metric in ANGULAR_METRICS else LinearStudent
-        return kind(*_tensors(start))
 
-    def _refined_directions(self, seen):
-        """The closed form of a transfer with directions refined on cross-predictions.
-
-        Rows that a regression has seen are predicted better than any later row: directions
-        are learned from predictions by regressions that have not seen the row.
-        """
-        predictions, teacher, metric = self.transfer.cross_predictions(
-            seen.X, seen.targets[:], seen.weight
-        )
-        directions = LinearStudent(*_tensors(self.transfer.directions)).to(self.plan.device)
-        take = RowTaker(predictions, self.plan.device)
-        teacher = Teacher(teacher, metric, self.plan.device)
-        refinement = self._refinement(directions, take, teacher, seen)
-        for _ in refinement.run():
-            pass
-        refinement.blend(1.0)
-        return self.transfer.through(directions.linear_map())
-
-    def _refinement(self, student, take, teacher, seen):
-        weight = torch.from_numpy(seen.weight)
-        settings = self._settings(seen)
-        return Refinement(student, take, teacher, settings, weight, self.draws, self.plan.processes)
-
-    def _settings(self, seen):
+    def _settings(self, samples: Samples) -> Settings:
+        """Settings of the plan for these samples."""
         settings = self.plan.settings
-        n_neighbors = max(2, min(settings.n_neighbors, seen.n_rows // 10))
-        settings = settings._replace(n_neighbors=n_neighbors)
-        if self.has_closed_form and not self.transfers:
-            return settings
-        return settings._replace(
-            learning_rate_init=_TRANSFER_RATE * settings.learning_rate_init,
-            global_weight=_TRANSFER_GLOBAL_WEIGHT * settings.global_weight,
+        settings = settings._replace(
+            n_neighbors=max(2, min(settings.n_neighbors, samples.n_rows // 10))
         )
+        if self.has_closed_form and not self.is_transfer:
+            return settings
+        return settings._replace(global_weight=_TRANSFER_GLOBAL_WEIGHT * settings.global_weight)
 
 
-def _tensors(linear_map):
-    return (torch.from_numpy(part).float() for part in linear_map)
+def _tensors(linear_map: LinearMap) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.from_numpy(part).float() for part in linear_map)

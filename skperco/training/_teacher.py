@@ -1,19 +1,24 @@
 """The teacher: dissimilarities between rows, and lists of nearest neighbors."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 
 from skperco.dissimilarity._dense import among, check_no_nan
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.ranking._percentile import percentile_rank
+from skperco.training._samples import Samples
 from skperco.utils._chunking import chunks
 
+Rows = np.ndarray | sp.csr_matrix | sp.csr_array
 
-class Pool:
-    """Training subset: samples in memory, and the teacher of them.
+
+class TrainingSubset:
+    """Samples in memory, from which the training draws, and their teacher.
 
     Parameters
     ----------
@@ -21,10 +26,10 @@ class Pool:
         All of positive weight.
     device : torch.device
     teacher : Teacher, default=None
-        If it is known already.
+        Of these samples, if there is one already.
     """
 
-    def __init__(self, samples, device, teacher=None):
+    def __init__(self, samples: Samples, device: torch.device, teacher: "Teacher | None" = None):
         self.samples = samples
         self.device = device
         self.teacher = teacher
@@ -32,18 +37,18 @@ class Pool:
             self.teacher = Teacher(samples.representation, samples.teacher_metric, device)
 
     @property
-    def n_rows(self):
+    def n_rows(self) -> int:
         """Number of samples."""
         return self.samples.n_rows
 
-    def split(self, n_held_out):
-        """Split off the first rows: the rest of the training subset, and the held-out samples."""
+    def split(self, n_held_out: int) -> tuple["TrainingSubset", Samples]:
+        """Split off the first rows: the rest of the subset, and the held-out samples."""
         if n_held_out == 0:
             return self, self.samples.take(np.arange(0))
         rows = np.arange(self.n_rows)
         kept = rows[n_held_out:]
-        pool = Pool(self.samples.take(kept), self.device, self.teacher.take(kept))
-        return pool, self.samples.take(rows[:n_held_out])
+        subset = TrainingSubset(self.samples.take(kept), self.device, self.teacher.take(kept))
+        return subset, self.samples.take(rows[:n_held_out])
 
 
 _ENTRIES_PER_BLOCK = 2**20
@@ -59,91 +64,95 @@ class Teacher:
     Parameters
     ----------
     representation : ndarray or CSR of shape (n_samples, n_features)
-        Embeddings, or the (n_samples, n_samples) table with ``metric="precomputed"``.
+        Embeddings, or the (n_samples, n_samples) dissimilarity matrix with
+        ``metric="precomputed"``.
     metric : str or callable
     device : torch.device
     """
 
-    def __init__(self, representation, metric, device):
+    def __init__(self, representation: Rows, metric: str | Callable, device: torch.device):
         # Dense rows stay on the device; sparse ones are compared where SciPy multiplies them.
         if not sp.issparse(representation):
             representation = torch.as_tensor(representation).to(device, torch.float32)
         self.representation = representation
         self.metric = metric
         self.device = device
-        self._lists = None
-        self._whole = None
+        self._lists: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._full: tuple[Teacher, torch.Tensor] | None = None
         self._among = None
         if not sp.issparse(representation) and metric != "precomputed":
             self._among = among(representation, metric)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.representation.shape[0]
 
-    def order(self, anchors, references=None):
+    def order(self, anchors: torch.Tensor, references: torch.Tensor | None = None) -> torch.Tensor:
         """Values with the order of the dissimilarities from anchors to references, by index.
 
-        Of all rows, if there are no numbers of references. Up to rounding, where dense rows are
-        nearly the same.
+        The references are all rows if none are given. The order holds up to rounding between
+        dense rows that are nearly equal.
         """
         if self._among is not None:
             return self._among(anchors, references)
         if self.metric == "precomputed":
-            places = anchors if references is None else (anchors[:, None], references)
-            return self.representation[places]
+            index = anchors if references is None else (anchors[:, None], references)
+            return self.representation[index]
         rows = anchors.cpu().numpy()
         columns = slice(None) if references is None else references.cpu().numpy()
-        table = dissimilarity_table(
+        block = dissimilarity_table(
             self.representation, self.metric, rows, columns, device=self.device
         )
-        return table.float()
+        return block.float()
 
-    def take(self, kept):
+    def take(self, kept: NDArray) -> "Teacher":
         """The teacher of some of the rows, given an ndarray of their indices."""
         representation = self.representation[kept]
         if self.metric == "precomputed":
             representation = representation[:, kept]
         teacher = Teacher(representation, self.metric, self.device)
-        teacher._whole = self, torch.from_numpy(kept).to(self.device)
+        teacher._full = self, torch.from_numpy(kept).to(self.device)
         return teacher
 
-    def nearest(self, n_neighbors):
+    def nearest(self, n_neighbors: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Indices and log ranks of the nearest rows, two tensors (n_rows, n_neighbors)."""
-        neighbors, near = (part[:, :n_neighbors] for part in self._listed(n_neighbors))
-        return neighbors.contiguous(), percentile_rank(near).log()
+        neighbors, dissimilarities = (part[:, :n_neighbors] for part in self._cached(n_neighbors))
+        return neighbors.contiguous(), percentile_rank(dissimilarities).log()
 
-    def _listed(self, n_neighbors):
+    def _cached(self, n_neighbors: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Indices of at least so many nearest rows, nearest first, and their dissimilarities."""
         if self._lists is None or self._lists[0].shape[1] < n_neighbors:
-            self._lists = self._inherited(n_neighbors) or self._found(n_neighbors)
+            self._lists = self._filter_full(n_neighbors) or self._search(n_neighbors)
         return self._lists
 
-    def _inherited(self, n_neighbors):
+    def _filter_full(self, n_neighbors: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Lists of neighbors from the full set, without the rows that are not in this subset.
 
         None if there is no full set, or if a list would be too short.
         """
-        if self._whole is None:
+        if self._full is None:
             return None
-        whole, kept = self._whole
-        spare = math.ceil(_OVERFETCH * n_neighbors * len(whole) / len(self)) + _LEAST_OVERFETCH
-        neighbors, near = (part[kept] for part in whole._listed(min(spare, len(whole) - 1)))
-        places = torch.full((len(whole),), -1, device=self.device)
-        places[kept] = torch.arange(len(kept), device=self.device)
-        neighbors = places[neighbors]
-        n_listed = int((neighbors >= 0).sum(1).min())
-        if n_listed < n_neighbors:
+        full, kept = self._full
+        n_fetched = math.ceil(_OVERFETCH * n_neighbors * len(full) / len(self)) + _LEAST_OVERFETCH
+        lists = full._cached(min(n_fetched, len(full) - 1))
+        neighbors, dissimilarities = (part[kept] for part in lists)
+        index_in_subset = torch.full((len(full),), -1, device=self.device)
+        index_in_subset[kept] = torch.arange(len(kept), device=self.device)
+        neighbors = index_in_subset[neighbors]
+        shortest = int((neighbors >= 0).sum(1).min())
+        if shortest < n_neighbors:
             return None
-        order = (neighbors < 0).to(torch.int8).argsort(dim=1, stable=True)[:, :n_listed]
-        return neighbors.gather(1, order), near.gather(1, order)
+        order = (neighbors < 0).to(torch.int8).argsort(dim=1, stable=True)[:, :shortest]
+        return neighbors.gather(1, order), dissimilarities.gather(1, order)
 
-    def _found(self, n_neighbors):
-        everyone = torch.arange(len(self), device=self.device)
-        # Blocks that come and go between parts of a result that stay would leave holes in memory.
-        near = torch.empty((len(self), n_neighbors), dtype=torch.float32, device=self.device)
-        neighbors = torch.empty_like(near, dtype=torch.int64)
+    def _search(self, n_neighbors: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Brute-force search in blocks of rows."""
+        indices = torch.arange(len(self), device=self.device)
+        # Allocated before the blocks, which would otherwise fragment the memory.
+        shape = (len(self), n_neighbors)
+        nearest = torch.empty(shape, dtype=torch.float32, device=self.device)
+        neighbors = torch.empty_like(nearest, dtype=torch.int64)
         for rows in chunks(len(self), max(1, _ENTRIES_PER_BLOCK // len(self))):
-            seen = check_no_nan(self.order(everyone[rows]), self.metric, "teacher_metric")
-            seen[everyone[: len(seen)], everyone[rows]] = torch.inf
-            near[rows], neighbors[rows] = seen.topk(n_neighbors, dim=1, largest=False)
-        return neighbors, near
+            block = check_no_nan(self.order(indices[rows]), self.metric, "teacher_metric")
+            block[indices[: len(block)], indices[rows]] = torch.inf
+            nearest[rows], neighbors[rows] = block.topk(n_neighbors, dim=1, largest=False)
+        return neighbors, nearest

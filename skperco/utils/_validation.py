@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, check_array
 
 from skperco.utils._arrays import (
@@ -123,6 +124,14 @@ def check_layer_sizes(hidden_layer_sizes):
             "hidden_layer_sizes must hold the number of units of each hidden layer, integers of "
             f"at least 1, got {hidden_layer_sizes!r}."
         )
+
+
+def check_positive(values: ArrayLike, name: str) -> None:
+    """Raise a ValueError unless `values` is a sequence of one or more positive finite numbers."""
+    array = np.asarray(values)
+    is_numeric = array.ndim == 1 and array.dtype.kind in "iuf" and len(array) > 0
+    if not is_numeric or not np.isfinite(array).all() or array.min() <= 0:
+        raise ValueError(f"{name} must contain positive finite numbers, got {values!r}.")
 
 
 def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, lazy=False):
