@@ -105,7 +105,7 @@ class CoherenceDistiller(
     batch_size : int, default=2048
         Number of anchors drawn in a step. The local loss uses all of them, the global loss, whose
         cost is dominated by sorting, at most 256 (128 in the first third of the steps).
-        The initialization of a module of your own draws an eighth of this number in a step.
+        The initialization of a module of your own uses batches of this size, but at most 256.
     n_references : int, default=512
         Number of references of the global loss drawn in a step, from the whole training subset.
     n_neighbors : int, default=100

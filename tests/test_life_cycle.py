@@ -115,7 +115,7 @@ class Interrupting:
 
 
 def interrupted(distiller, n_rounds, *columns):
-    with pytest.warns(ConvergenceWarning, match="interrupted, and keeps the best student"):
+    with pytest.warns(ConvergenceWarning, match="interrupted and returns the best student"):
         return distiller.set_callbacks(Interrupting(n_rounds)).fit(*columns)
 
 
@@ -143,18 +143,21 @@ def test_a_trial_is_judged_as_far_as_it_came(rows, kind):
 
 def test_a_finished_trial_is_better_than_half_a_fit(rows, monkeypatch):
     distiller = small(rank_power=1.0)
-    students = []
-    original = _early_stopping._try
-    monkeypatch.setattr(
-        _early_stopping, "_try", lambda *given: students.append(original(*given)) or students[-1]
-    )
-    # A trial has ten rounds: the eleventh is of the last fit.
+    results = []
+    evaluate = _early_stopping._evaluate
+
+    def spy(*given):
+        results.append(evaluate(*given))
+        return results[-1]
+
+    monkeypatch.setattr(_early_stopping, "_evaluate", spy)
+    # A validation fit has ten rounds: the eleventh is of the final fit.
     interrupted(distiller, 11, rows)
-    assert len(students) == 1
-    expected = {name: value.numpy() for name, value in students[0].student.state_dict().items()}
+    assert len(results) == 1
+    expected = {name: value.numpy() for name, value in results[0].student.state_dict().items()}
     for name, value in distiller.student_.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), expected[name])
-    assert distiller.fraction_ == students[0].fraction
+    assert distiller.fraction_ == results[0].fraction
 
 
 def test_an_interrupted_fit_can_be_taken_up_again(rows):

@@ -11,9 +11,9 @@ from skperco.dissimilarity._dense import unit_rows
 from skperco.utils._chunking import as_tensor, input_dtype
 
 # A module has no closed form. Its initialization is a regression by Adam, with four steps for each
-# step of the training, an eighth of its batch size and a tenth of its learning rate.
+# step of the training, batches of up to 256 rows and a tenth of the learning rate.
 _STEPS_PER_STEP = 4
-_BATCH_SHARE = 1 / 8
+_MAX_BATCH_SIZE = 256
 _LEARNING_RATE_SHARE = 0.1
 _CHECKED_ROWS = 32
 _RANDOMNESS = threading.RLock()
@@ -215,7 +215,7 @@ def regress(
     optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE_SHARE * learning_rate_init)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps))
     module.train()
-    n_rows = max(1, int(_BATCH_SHARE * batch_size))
+    n_rows = min(batch_size, _MAX_BATCH_SIZE)
     loss = torch.zeros(())
     for _ in range(n_steps):
         rows = torch.multinomial(sample_weight, n_rows, replacement=True, generator=generator)

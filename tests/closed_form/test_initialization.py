@@ -9,7 +9,7 @@ from scipy.linalg import svd
 from sklearn.decomposition import PCA
 
 from skperco.closed_form import _initialization, _landmark_mds
-from skperco.closed_form._initialization import Transfer, compression_start
+from skperco.closed_form._initialization import ALPHAS, ReducedRankRidge, compression_start
 from skperco.closed_form._landmark_mds import classical_scaling
 
 LAYOUTS = pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
@@ -30,9 +30,9 @@ def options(metric="cosine", n=60, sample_weight=None):
     }
 
 
-def transfer(*arguments, **parameters):
-    found = Transfer(*arguments, **parameters)
-    return found.through(found.directions)
+def transfer(X, targets, n_components, *, sample_weight, **parameters):
+    ridge = ReducedRankRidge(n_components, **parameters).fit(X, targets, sample_weight)
+    return ridge.compose(ridge.directions_)
 
 
 def unit(rows):
@@ -126,22 +126,28 @@ def test_transfer_counts_a_row_as_often_as_its_weight(metric, columns):
     # Weights say how rows compare, and not how many they stand for, as the strength asks.
     alpha = _initialization._ALPHA * np.count_nonzero(counts) / counts.sum()
     given = options(metric, sample_weight=counts.astype(float))
-    weighted = transfer(X, targets, 3, alpha=alpha, **given)
+    weighted = transfer(X, targets, 3, alphas=[alpha], **given)
     np.testing.assert_allclose(gram(weighted(X)), gram(repeated(X)), atol=1e-4)
 
 
-@pytest.mark.parametrize("alpha", [_initialization._ALPHAS[0], 0.2, _initialization._ALPHAS[-1]])
-def test_the_strength_is_the_one_that_is_worth_most(alpha, columns, monkeypatch):
+@pytest.mark.parametrize("alpha", [ALPHAS[0], 0.2, ALPHAS[-1]])
+def test_the_ridge_strength_maximizes_the_criterion(alpha, columns):
     X, targets = rows_of(0), rows_of(1, d=7)
-    monkeypatch.setattr(_initialization, "_ALPHA", alpha)
-    wanted = transfer(X, targets, 7, **options())(X)
+    expected = transfer(X, targets, 7, alphas=[alpha], **options())(X)
 
-    def worth(start):
-        return -abs(np.linalg.norm(start(X)) - np.linalg.norm(wanted))
+    def criterion(start):
+        return -abs(np.linalg.norm(start(X)) - np.linalg.norm(expected))
 
-    monkeypatch.setattr(_initialization, "_ALPHA", None)
-    found = transfer(X, targets, 7, worth=worth, **options())(X)
-    np.testing.assert_allclose(gram(found), gram(wanted), atol=1e-6)
+    found = transfer(X, targets, 7, criterion=criterion, **options())(X)
+    np.testing.assert_allclose(gram(found), gram(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize(("alphas", "chosen"), [(ALPHAS, 0.4), ([10.0, 0.01, 0.1], 0.1)])
+def test_without_a_criterion_the_strength_is_the_one_nearest_to_the_default(alphas, chosen):
+    ridge = ReducedRankRidge(
+        3, metric="cosine", alphas=alphas, random_state=np.random.RandomState(0)
+    )
+    assert ridge.fit(rows_of(0), rows_of(1, d=7), np.ones(60)).alpha_ == chosen
 
 
 @given(SEEDS, st.integers(1, 5), st.integers(5, 9))

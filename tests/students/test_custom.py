@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skperco import CoherenceDistiller, perception_coherence_score
+from skperco.training._student_fit import StudentFit
 
 N_ROWS = 300
 N_WORDS = 64
@@ -181,19 +182,21 @@ def test_rows_are_left_alone_by_a_module_that_changes_them(inputs, teacher):
     np.testing.assert_array_equal(X, inputs[Dense])
 
 
-def test_a_fit_leaves_its_plan_to_the_next_one(inputs, teacher):
-    """The fit to all rows starts where the trial did, and not where it ended."""
+def test_the_final_fit_starts_from_the_module_as_it_was_given(inputs, teacher, monkeypatch):
+    """Not from the module that the validation fit has trained."""
     module = Dense(64, 4)
-    seen = []
+    starts = []
+    initialize = StudentFit.initialize
 
-    class Spy(CoherenceDistiller):
-        def _last_student(self, samples, pool, decision, seed):
-            seen.append(copy.deepcopy(decision.plan.student.state_dict()))
-            return super()._last_student(samples, pool, decision, seed)
+    def spy(fit, *arguments):
+        starts.append(copy.deepcopy(fit.plan.student.state_dict()))
+        return initialize(fit, *arguments)
 
-    Spy(**(small(module, early_stopping=True).get_params())).fit(inputs[Dense], teacher)
+    monkeypatch.setattr(StudentFit, "initialize", spy)
+    small(module, early_stopping=True).fit(inputs[Dense], teacher)
+    assert len(starts) > 1
     for name, value in module.state_dict().items():
-        assert torch.equal(seen[0][name], value)
+        assert all(torch.equal(start[name], value) for start in starts)
 
 
 def test_modules_are_in_training_while_they_learn_and_only_then(inputs, teacher):

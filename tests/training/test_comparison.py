@@ -27,7 +27,7 @@ def standardized(rows):
 def test_tables_are_affine_in_the_dissimilarities(seed, metric):
     images, comparison = embeddings_of(seed), comparison_by(metric)
     normalized = comparison.normalize(images)
-    found = comparison.table(normalized[:4], normalized)
+    found = comparison.pairwise(normalized[:4], normalized)
     expected = pairwise_dissimilarity(images[:4], images, metric=metric)
     np.testing.assert_allclose(standardized(found), standardized(expected), atol=1e-9)
 
@@ -38,7 +38,7 @@ def test_lists_are_affine_in_the_dissimilarities_of_the_pairs(seed, metric):
     generator = torch.Generator().manual_seed(seed)
     anchors = torch.randint(9, (4,), generator=generator)
     listed = torch.stack([torch.randperm(9, generator=generator)[:4] for _ in anchors])
-    found = comparison.listed(comparison.normalize(images), anchors, listed)
+    found = comparison.gathered(comparison.normalize(images), anchors, listed)
     one_by_one = [
         pairwise_dissimilarity(images[anchor][None], images[others], metric=metric)
         for anchor, others in zip(anchors, listed, strict=True)
@@ -52,5 +52,5 @@ def test_gradient_of_lists(metric):
     images, comparison = embeddings_of(0, n=6).requires_grad_(), comparison_by(metric)
     anchors, listed = torch.tensor([0, 3, 0]), torch.tensor([[1, 1, 2], [3, 4, 1], [5, 0, 2]])
     assert torch.autograd.gradcheck(
-        lambda images: comparison.listed(comparison.normalize(images), anchors, listed), images
+        lambda images: comparison.gathered(comparison.normalize(images), anchors, listed), images
     )

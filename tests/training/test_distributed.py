@@ -17,8 +17,8 @@ from skperco import (
 )
 from skperco.datasets import load_wordnet_glosses
 from skperco.training._distributed import Processes
-from skperco.training._optimizer import Refinement, Settings
 from skperco.training._teacher import Teacher
+from skperco.training._trainer import Settings, Trainer
 from skperco.utils._chunking import RowTaker
 
 pytestmark = pytest.mark.skipif(
@@ -163,10 +163,10 @@ def test_what_processes_tell_each_other(tmp_path):
     torchrun(tmp_path, "talk.py")
 
 
-def test_every_anchor_sees_the_references_of_all_processes(rows):
+def test_anchors_are_compared_with_the_references_of_all_processes(rows):
     class Echo(Processes):
-        def all_gather(self, numbers):
-            return torch.cat([numbers, numbers])
+        def all_gather(self, tensor):
+            return torch.cat([tensor, tensor])
 
     student = torch.nn.Linear(rows.shape[1], 4)
     settings = Settings("cosine", 1.0, 16, 30, 10, 0.1, 5)
@@ -174,9 +174,9 @@ def test_every_anchor_sees_the_references_of_all_processes(rows):
     take = RowTaker(rows, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     weight = torch.ones(len(rows))
-    refinement = Refinement(student, take, teacher, settings, weight, generator, Echo())
-    ((far, _),) = refinement.terms
-    (_, references), ranks = far.draw(torch.arange(16))
+    trainer = Trainer(student, take, teacher, settings, weight, generator, Echo()).prepare()
+    ((global_term, _),) = trainer.terms
+    (_, references), ranks = global_term.draw(torch.arange(16))
     assert len(references) == 60
     assert ranks.shape == (16, 60)
 

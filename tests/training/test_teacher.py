@@ -135,6 +135,6 @@ def test_a_part_does_not_search_again(monkeypatch):
     whole = Teacher(embeddings(0, n=400), "cosine", CPU)
     whole.nearest(60)
     part = whole.take(np.arange(40, 400))
-    monkeypatch.setattr(Teacher, "_found", None)
+    monkeypatch.setattr(Teacher, "_search", None)
     assert part.nearest(30)[0].shape == (360, 30)
     assert part.nearest(10)[0].max() < 360
