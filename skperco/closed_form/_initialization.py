@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from skperco.closed_form._ridge import Ridge
@@ -15,6 +14,7 @@ from skperco.closed_form._truncated_svd import (
 )
 from skperco.dissimilarity._dense import ANGULAR_METRICS
 from skperco.utils._chunking import MappedRows
+from skperco.utils._types import Metric, Rows
 
 # Default ridge strengths, in units of the mean squared norm of the rows.
 ALPHAS = (3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05, 0.01, 0.001)
@@ -30,14 +30,12 @@ _FOLDS = 3
 # Weight of the true targets relative to their predictions in the pseudo-teacher.
 _TARGET_WEIGHT = 0.7
 
-Rows = np.ndarray | sp.csr_matrix | sp.csr_array
-
 
 def compression_start(
     X: Rows,
     n_components: int,
     *,
-    metric: str | Callable,
+    metric: Metric,
     sample_weight: NDArray,
     random_state: np.random.RandomState,
 ) -> LinearMap:
@@ -68,7 +66,7 @@ def compression_start(
 
 
 def compression_is_exact(
-    X: Rows, n_components: int, metric: str | Callable, teacher_metric: str | Callable
+    X: Rows, n_components: int, metric: Metric, teacher_metric: Metric
 ) -> bool:
     """Whether :func:`compression_start` is a rotation, under which no dissimilarity changes."""
     pair = {metric, teacher_metric}
@@ -107,7 +105,7 @@ class ReducedRankRidge:
         self,
         n_components: int,
         *,
-        metric: str | Callable,
+        metric: Metric,
         random_state: np.random.RandomState,
         alphas: Sequence[float] = ALPHAS,
         criterion: Callable[[LinearMap], float] | None = None,
@@ -153,7 +151,7 @@ class ReducedRankRidge:
         Regressing X on the projected targets gives the same map with fewer outputs; only the bias
         has to be added.
         """
-        project = LinearMap(directions.weight, 0)
+        project = LinearMap(directions.weight, np.zeros(self.n_components))
         weight, bias = self.ridge_.fit(_projected(self.targets_, project), self.alpha_)
         return LinearMap(weight, bias + directions.bias)
 

@@ -1,6 +1,6 @@
 """Evaluation of students on held-out rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skperco.dissimilarity._dense import check_no_nan, to_references, without_diagonal
 from skperco.metrics._common import mean_of_defined, neighbor_shares
 from skperco.metrics._concordance import Ranking, compare, rank, row_chunks
+from skperco.utils._types import Metric
 
 # Largest coherence loss accepted in exchange for recall, relative to the best point on the
 # interpolation path. Beyond it recall no longer improves.
@@ -113,7 +114,7 @@ class HoldoutScorer:
     def __init__(
         self,
         dissimilarities: torch.Tensor,
-        metric: str | Callable,
+        metric: Metric,
         sample_weight: NDArray,
         n_neighbors: int,
     ):

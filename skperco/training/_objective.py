@@ -13,6 +13,7 @@ from skperco.losses import rank_correlation_loss, rank_loss
 from skperco.ranking._percentile import percentile_rank
 from skperco.training._teacher import Teacher
 from skperco.utils._global_settings import without_autocast
+from skperco.utils._types import Metric
 
 _ORDERS = {"euclidean": 2, "manhattan": 1}
 
@@ -40,7 +41,7 @@ class Comparison(NamedTuple):
     gathered: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def comparison_by(metric: str | Callable) -> Comparison:
+def comparison_by(metric: Metric) -> Comparison:
     """The dissimilarities that training uses for a metric; not for "precomputed"."""
     if metric in _NORMALIZATIONS:
         return Comparison(_NORMALIZATIONS[metric], _negative_products, _negative_gathered_products)
@@ -56,7 +57,7 @@ def gathered_dissimilarity(
     anchors: torch.Tensor,
     references: torch.Tensor,
     *,
-    metric: str | Callable,
+    metric: Metric,
 ) -> torch.Tensor:
     """Dissimilarities of each anchor to its own references.
 
@@ -87,7 +88,7 @@ def gathered_dissimilarity(
     return torch.linalg.vector_norm(differences, _ORDERS[metric], dim=-1)
 
 
-_NORMALIZATIONS: dict[str | Callable, Callable[[torch.Tensor], torch.Tensor]] = {
+_NORMALIZATIONS: dict[Metric, Callable[[torch.Tensor], torch.Tensor]] = {
     "cosine": unit_rows,
     "correlation": lambda embeddings: unit_rows(row_centered(embeddings)),
 }

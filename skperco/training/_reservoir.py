@@ -52,9 +52,9 @@ class Stream(NamedTuple):
         start: torch.nn.Module | None,
     ) -> "Stream":
         """The stream of one batch."""
-        random_state = check_random_state(random_state)
-        keys = random_state.uniform(size=batch.n_rows)
-        return cls(batch, keys, max_samples, random_state, batch.n_rows, start=start)._resampled()
+        state = check_random_state(random_state)
+        keys = state.uniform(size=batch.n_rows)
+        return cls(batch, keys, max_samples, state, batch.n_rows, start=start)._resampled()
 
     def update(self, batch: Samples) -> "Stream":
         """The stream with one more batch."""

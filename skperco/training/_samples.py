@@ -1,6 +1,5 @@
 """Samples: rows of the input, their weights, and the teacher's representation of them."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skperco.dissimilarity._dense import ANGULAR_METRICS
 from skperco.utils._chunking import MappedRows, is_mapped, take_rows
+from skperco.utils._types import Metric, Rows
 from skperco.utils._validation import (
     check_embeddings,
     check_magnitude,
@@ -17,20 +17,28 @@ from skperco.utils._validation import (
     check_sparse_metric,
 )
 
-Rows = np.ndarray | sp.csr_matrix | sp.csr_array
-
 
 class Samples(NamedTuple):
     """Rows of the input, their weights, and the teacher's representation of them.
 
     A row of weight zero is not a sample. It may remain in the arrays, which saves a copy.
+
+    Attributes
+    ----------
+    X : ndarray or CSR of shape (n_rows, ...)
+    weight : ndarray of shape (n_rows,)
+    teacher : ndarray or CSR of shape (n_rows, n_teacher_features) or None
+        None if X is its own teacher.
+    teacher_metric : str or callable
+    targets : ndarray or MappedRows of shape (n_rows, n_targets) or None
+        Targets of a regression onto the teacher.
     """
 
     X: Rows
     weight: NDArray
     teacher: Rows | None
-    teacher_metric: str | Callable
-    targets: NDArray | MappedRows | None = None
+    teacher_metric: Metric
+    targets: Any = None
 
     @property
     def n_rows(self) -> int:
@@ -77,7 +85,7 @@ def _taken(array: Rows | MappedRows | None, rows: NDArray) -> Rows | MappedRows 
 def check_samples(
     X: Rows,
     teacher: Any,
-    teacher_metric: str | Callable,
+    teacher_metric: Metric,
     sample_weight: ArrayLike | None,
     *,
     min_samples: int,
@@ -117,7 +125,7 @@ def check_samples(
     return samples.take(samples.rows)
 
 
-def _check_own_teacher(X: Rows, metric: str | Callable) -> None:
+def _check_own_teacher(X: Rows, metric: Metric) -> None:
     if metric == "precomputed":
         raise ValueError(
             "teacher_metric='precomputed' needs the dissimilarity matrix of the teacher: "
@@ -131,7 +139,7 @@ def _check_own_teacher(X: Rows, metric: str | Callable) -> None:
         check_sparse_metric(metric, "X as its own teacher")
 
 
-def _checked_teacher(teacher: Any, metric: str | Callable, X: Rows) -> Rows:
+def _checked_teacher(teacher: Any, metric: Metric, X: Rows) -> Rows:
     teacher = check_embeddings(teacher, "teacher_embeddings", metric=metric)
     check_same_rows(X, teacher, "X", "teacher_embeddings")
     check_magnitude(teacher, "teacher_embeddings")

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class Plan(NamedTuple):
     """
 
     n_components: int
-    student: str | torch.nn.Module
+    student: str | torch.nn.Module | Callable
     hidden_layer_sizes: Sequence[int]
     settings: Settings
     dropout: float
@@ -107,6 +108,7 @@ class StudentFit:
         self.random_state = random_state
         self.is_transfer = samples.teacher is not None
         self.has_closed_form = isinstance(plan.student, str)
+        self.student: Any = None
         self.ridge: ReducedRankRidge | None = None
         self.trainer: Trainer | None = None
         self.alpha: float | None = None
@@ -121,10 +123,10 @@ class StudentFit:
         self.rank_generator = plan.processes.rank_generator(self.generator)
         if plan.start is not None:
             student = copy.deepcopy(plan.start)
-        elif self.has_closed_form:
-            student = self._closed_form(criterion)
-        else:
+        elif isinstance(plan.student, torch.nn.Module):
             student = self._regressed(copy.deepcopy(plan.student).to(plan.device))
+        else:
+            student = self._closed_form(criterion)
         self.student = student.to(plan.device)
         return self
 
@@ -174,7 +176,7 @@ class StudentFit:
             trainer.load_state_dict(snapshot)
         steps = trainer.run(keep_snapshot=self.can_resume and snapshot is None)
         n_steps = self.plan.settings.max_iter - trainer.n_steps
-        for _ in self.plan.watch(steps, n_steps, self._attributes_so_far):
+        for _ in self.plan.watch(steps, n_steps, partial(self._attributes_so_far, trainer)):
             pass
         self.snapshot = trainer.snapshot
 
@@ -201,10 +203,10 @@ class StudentFit:
     def _max_step(self) -> float:
         return _TRANSFER_MAX_STEP if self.is_transfer else 1.0
 
-    def _attributes_so_far(self) -> dict[str, Any]:
+    def _attributes_so_far(self, trainer: Trainer) -> dict[str, Any]:
         """Fitted attributes of the estimator, if the training stopped now."""
         student = copy.deepcopy(self.student)
-        self.trainer.interpolate(self._max_step, student)
+        trainer.interpolate(self._max_step, student)
         return {
             "student_": student.cpu(),
             "n_components_": self.plan.n_components,

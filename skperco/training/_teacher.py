@@ -1,7 +1,6 @@
 """The teacher: dissimilarities between rows, and lists of nearest neighbors."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,8 +12,7 @@ from skperco.dissimilarity._table import dissimilarity_table
 from skperco.ranking._percentile import percentile_rank
 from skperco.training._samples import Samples
 from skperco.utils._chunking import chunks
-
-Rows = np.ndarray | sp.csr_matrix | sp.csr_array
+from skperco.utils._types import Metric, Rows
 
 
 class TrainingSubset:
@@ -32,9 +30,9 @@ class TrainingSubset:
     def __init__(self, samples: Samples, device: torch.device, teacher: "Teacher | None" = None):
         self.samples = samples
         self.device = device
-        self.teacher = teacher
         if teacher is None:
-            self.teacher = Teacher(samples.representation, samples.teacher_metric, device)
+            teacher = Teacher(samples.representation, samples.teacher_metric, device)
+        self.teacher = teacher
 
     @property
     def n_rows(self) -> int:
@@ -70,7 +68,7 @@ class Teacher:
     device : torch.device
     """
 
-    def __init__(self, representation: Rows, metric: str | Callable, device: torch.device):
+    def __init__(self, representation: Rows, metric: Metric, device: torch.device):
         # Dense rows stay on the device; sparse ones are compared where SciPy multiplies them.
         if not sp.issparse(representation):
             representation = torch.as_tensor(representation).to(device, torch.float32)

@@ -12,6 +12,7 @@ from skperco.training._objective import GlobalTerm, LocalTerm, comparison_by
 from skperco.training._optimizer import NormalizedSGD
 from skperco.training._teacher import Teacher
 from skperco.utils._chunking import RowTaker
+from skperco.utils._types import Metric
 
 # Exponent of the local loss of the initialization in the weight of the global loss; measured, with
 # the factor in the settings, on text at 16 and 64 dimensions, where the closed form's coherence
@@ -31,7 +32,7 @@ _AVERAGING = 0.95
 class Settings(NamedTuple):
     """Parameters of the training."""
 
-    metric: str | Callable
+    metric: Metric
     rank_power: float
     batch_size: int
     n_references: int

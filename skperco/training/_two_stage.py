@@ -19,6 +19,7 @@ from skperco.training._samples import Samples
 from skperco.training._student_fit import Plan, StudentFit
 from skperco.training._teacher import TrainingSubset
 from skperco.training._trainer import Settings
+from skperco.utils._types import Metric
 
 DEFAULT_COMPONENTS = 64
 _MAX_HELD_OUT = 1000
@@ -34,7 +35,7 @@ class FitOptions(NamedTuple):
 
     n_components: int | None
     student: str | torch.nn.Module | Callable
-    metric: str | Callable
+    metric: Metric
     rank_power: float
     hidden_layer_sizes: Sequence[int]
     batch_size: int
@@ -138,7 +139,7 @@ class TwoStageFit:
         """Draw the training subset and the held-out rows, and resolve the parameters."""
         # Drawn first, so that the initialization of a module does not depend on the rows.
         has_closed_form = isinstance(self.options.student, str)
-        module_seed = None if has_closed_form else self.random_state.randint(2**31)
+        module_seed = 0 if has_closed_form else int(self.random_state.randint(2**31))
         self.samples = _with_targets(self.samples, self.random_state, self.device)
         drawn = self.random_state.permutation(self.samples.rows)[: self.options.max_samples]
         self.subset = TrainingSubset(self.samples.take(drawn), self.device)
@@ -204,7 +205,7 @@ class TwoStageFit:
         n_held_out = min(int(self.options.validation_fraction * n_rows), _MAX_HELD_OUT)
         return n_held_out if self.options.early_stopping and n_held_out >= _MIN_HELD_OUT else 0
 
-    def _plan(self, module_seed: int | None) -> Plan:
+    def _plan(self, module_seed: int) -> Plan:
         options = self.options
         student, n_components = self._resolve_student(module_seed)
         settings = Settings(
@@ -229,20 +230,20 @@ class TwoStageFit:
             start=self.start,
         )
 
-    def _resolve_student(self, module_seed: int | None) -> tuple[str | torch.nn.Module, int]:
+    def _resolve_student(self, module_seed: int) -> tuple[str | torch.nn.Module | Callable, int]:
         """The built-in student's name or a new module, and the number of components."""
         student, n_components = self.options.student, self.options.n_components
-        if self.start is not None:
+        if self.start is not None and n_components is not None:
             return student, n_components
         if isinstance(student, str):
             return student, _count_components(n_components, self.fitted)
         wanted = DEFAULT_COMPONENTS if n_components is None else n_components
         X = self.fitted.X
-        module = new_module(student, X.shape[1], wanted, int(module_seed), self.device)
+        module = new_module(student, X.shape[1], wanted, module_seed, self.device)
         return module, check_module(module, X, n_components, self.device)
 
     def _resolve_learning_rate(self) -> float:
-        if self.options.learning_rate_init != "auto":
+        if not isinstance(self.options.learning_rate_init, str):
             return self.options.learning_rate_init
         is_compression = isinstance(self.options.student, str) and self.samples.teacher is None
         return _LEARNING_RATE if is_compression else _TRANSFER_LEARNING_RATE
