@@ -1,11 +1,13 @@
 """CoherenceDistiller: a transformer that keeps the ranking of dissimilarities."""
 
 import numbers
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -35,6 +37,7 @@ from skperco.utils._arrays import as_array
 from skperco.utils._chunking import is_mapped
 from skperco.utils._dask import LazyOutputMixin, embed_lazily, is_frame, is_lazy
 from skperco.utils._global_settings import default_settings
+from skperco.utils._types import Metric
 from skperco.utils._validation import (
     canonical,
     check_finite_blocks,
@@ -275,29 +278,29 @@ class CoherenceDistiller(
 
     def __init__(
         self,
-        n_components=None,
+        n_components: int | None = None,
         *,
-        student="linear",
-        metric="cosine",
-        teacher_metric=None,
-        rank_power=0.5,
-        hidden_layer_sizes=(256,),
-        batch_size=2048,
-        n_references=512,
-        n_neighbors=100,
-        learning_rate_init="auto",
-        max_iter=150,
-        alphas=ALPHAS,
-        dropout=0.15,
-        early_stopping=True,
-        validation_fraction=0.1,
-        tol=5e-4,
-        max_samples=16384,
-        warm_start=False,
-        random_state=None,
-        device="auto",
-        distributed=False,
-        verbose=False,
+        student: str | torch.nn.Module | Callable[[int, int], torch.nn.Module] = "linear",
+        metric: Metric = "cosine",
+        teacher_metric: Metric | None = None,
+        rank_power: float = 0.5,
+        hidden_layer_sizes: Sequence[int] = (256,),
+        batch_size: int = 2048,
+        n_references: int = 512,
+        n_neighbors: int = 100,
+        learning_rate_init: float | str = "auto",
+        max_iter: int = 150,
+        alphas: ArrayLike = ALPHAS,
+        dropout: float = 0.15,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        tol: float = 5e-4,
+        max_samples: int = 16384,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        device: str | torch.device = "auto",
+        distributed: bool = False,
+        verbose: bool = False,
     ):
         self.n_components = n_components
         self.student = student
@@ -325,7 +328,14 @@ class CoherenceDistiller(
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     @default_settings()
-    def fit(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        teacher_embeddings: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Learn the student.
 
         Parameters
@@ -363,13 +373,20 @@ class CoherenceDistiller(
         device = device_of(X, self.device)
         self._run_fit(samples, device, start, random_state, processes)
         self.n_samples_seen_ = n_samples
-        self._stream = None
+        self._stream: Stream | None = None
         return self
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     @default_settings()
-    def partial_fit(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        teacher_embeddings: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Fit incrementally to one more batch of a stream that does not fit in memory.
 
         The distiller keeps a uniform random sample of up to `max_samples` rows of all batches
@@ -475,7 +492,7 @@ class CoherenceDistiller(
         teacher = given_teacher(y, teacher_embeddings)
         return check_samples(X, teacher, teacher_metric, sample_weight, min_samples=min_samples)
 
-    def _check_metrics(self):
+    def _check_metrics(self) -> Metric:
         """The teacher's metric."""
         check_metric(self.metric)
         teacher_metric = self._teacher_metric
@@ -507,14 +524,14 @@ class CoherenceDistiller(
             check_finite_blocks(X, "X")
         return canonical(X) if sp.issparse(X) else X
 
-    def _check_warm_start(self, start):
+    def _check_warm_start(self, start: torch.nn.Module) -> int:
         """The number of components of a student that is trained further.
 
         Raises a ValueError if the parameters describe another kind of student.
         """
         found = kind_of(start, self.n_components_)
         kind = self.student if isinstance(self.student, str) else "module"
-        wanted = {"n_components": self.n_components, "student": kind}
+        wanted: dict[str, Any] = {"n_components": self.n_components, "student": kind}
         if kind == "mlp":
             wanted["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
         for name, value in wanted.items():
@@ -525,7 +542,7 @@ class CoherenceDistiller(
                 )
         return found["n_components"]
 
-    def _check_same_metrics(self, teacher_metric):
+    def _check_same_metrics(self, teacher_metric: Metric) -> None:
         """Raise a ValueError if the metrics have changed since the first batch of a stream."""
         for name, value in {"metric": self.metric, "teacher_metric": teacher_metric}.items():
             fitted = getattr(self, f"{name}_")
@@ -536,7 +553,7 @@ class CoherenceDistiller(
                 )
 
     @default_settings()
-    def transform(self, X, *, out=None):
+    def transform(self, X: ArrayLike, *, out: NDArray | None = None) -> Any:
         """Embed X with the student.
 
         Parameters
@@ -586,7 +603,14 @@ class CoherenceDistiller(
         return embed_lazily(CoherenceDistiller.transform, self, X, float_types(X)[0])
 
     @default_settings()
-    def score(self, X, y=None, *, teacher_embeddings=None, sample_weight=None):
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        teacher_embeddings: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Perception coherence of the student's embeddings with the teacher's.
 
         Parameters
@@ -613,7 +637,7 @@ class CoherenceDistiller(
             device=device_of(X, self.device),
         )
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         # The pickle of a fitted estimator may come from a machine with other devices. For an
         # estimator that is not fitted, `fit` raises the error.
@@ -621,11 +645,11 @@ class CoherenceDistiller(
             self.device = device_here(self.device)
 
     @property
-    def _teacher_metric(self):
+    def _teacher_metric(self) -> Metric:
         return self.metric if self.teacher_metric is None else self.teacher_metric
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.n_components_
 
     def __sklearn_tags__(self):
@@ -635,6 +659,6 @@ class CoherenceDistiller(
         return tags
 
 
-def _returns_arrays(distiller):
+def _returns_arrays(distiller: CoherenceDistiller) -> bool:
     """Whether `transform` returns arrays, not data frames."""
     return _get_output_config("transform", distiller)["dense"] == "default"

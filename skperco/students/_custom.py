@@ -1,14 +1,15 @@
-"""Students that are PyTorch modules of the user's own: made, checked, and started."""
+"""Students that are PyTorch modules of the user's own: creation, checks and initialization."""
 
 import copy
 import threading
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 from skperco.dissimilarity._dense import unit_rows
 from skperco.utils._chunking import as_tensor, input_dtype
+from skperco.utils._types import Rows
 
 # A module has no closed form. Its initialization is a regression by Adam, with four steps for each
 # step of the training, batches of up to 256 rows and a tenth of the learning rate.
@@ -25,7 +26,7 @@ _ADVICE = (
 
 
 @contextmanager
-def own_randomness(seed, device):
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seed PyTorch's global generators, from which modules draw, and restore them afterwards.
 
     Only those of the CPU and of `device` are seeded: torch.manual_seed would seed those of all
@@ -41,13 +42,19 @@ def own_randomness(seed, device):
         yield
 
 
-def evaluation_randomness(device):
-    """As :func:`own_randomness`, for modules in evaluation mode: the same numbers every time."""
+def evaluation_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """As :func:`own_randomness` with a fixed seed, for modules in evaluation mode."""
     return own_randomness(_EVALUATION_SEED, device)
 
 
-def new_module(student, n_features, n_components, seed, device):
-    """A new module of the user's own, which shares nothing with the given one.
+def new_module(
+    student: torch.nn.Module | Callable[[int, int], torch.nn.Module],
+    n_features: int,
+    n_components: int,
+    seed: int,
+    device: torch.device,
+) -> torch.nn.Module:
+    """A new module of the user's own, which shares no memory with the given one.
 
     Parameters
     ----------
@@ -56,7 +63,7 @@ def new_module(student, n_features, n_components, seed, device):
     n_features, n_components : int
     seed : int
     device : torch.device
-        A callable may draw from its generator and from that of the CPU.
+        A callable may draw from the generators of this device and of the CPU.
 
     Returns
     -------
@@ -64,8 +71,10 @@ def new_module(student, n_features, n_components, seed, device):
         On the CPU, in single precision.
     """
     with own_randomness(seed, device):
-        given = isinstance(student, torch.nn.Module)
-        module = _copied(student) if given else student(n_features, n_components)
+        if isinstance(student, torch.nn.Module):
+            module = _copied(student)
+        else:
+            module = student(n_features, n_components)
     if not isinstance(module, torch.nn.Module):
         raise TypeError(
             "student must return a torch.nn.Module when it is called with (n_features, "
@@ -84,7 +93,7 @@ def new_module(student, n_features, n_components, seed, device):
     return contiguous(module.float().cpu())
 
 
-def _copied(module):
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
     """A deep copy, whose parameters are leaf tensors, as an optimizer needs them."""
     name = f"student ({type(module).__name__})"
     try:
@@ -96,7 +105,7 @@ def _copied(module):
     return copied
 
 
-def contiguous(module):
+def contiguous(module: torch.nn.Module) -> torch.nn.Module:
     """Store every parameter and buffer contiguously, as a file does.
 
     The rounding of a matrix product depends on the strides of its factors, so a student must have
@@ -107,27 +116,28 @@ def contiguous(module):
     return module
 
 
-def check_module(module, X, n_components, device):
-    """Try a module on some rows.
+def check_module(
+    module: torch.nn.Module, X: Rows, n_components: int | None, device: torch.device
+) -> int:
+    """Check the output of a module for some rows.
 
     Parameters
     ----------
     module : torch.nn.Module
     X : ndarray or CSR of shape (n_samples, ...)
     n_components : int or None
-        The number of dimensions that it must have, if any.
+        Expected number of columns of the output, if any.
     device : torch.device
-        Where it will be.
 
     Returns
     -------
     n_components : int
-        The number of dimensions that it has.
+        Number of columns of the output.
 
     Raises
     ------
     ValueError
-        If it fails, or what it returns is not a finite matrix of so many columns.
+        If the module fails, or its output is not a finite matrix with `n_components` columns.
     """
     name = f"student ({type(module).__name__})"
     rows = as_tensor(X[:_CHECKED_ROWS], device=device, dtype=input_dtype(X))
@@ -164,11 +174,11 @@ def check_module(module, X, n_components, device):
     return embeddings.shape[1]
 
 
-def check_finite(values, name="student"):
-    """Raise a ValueError if what a student returns, or what comes of it, is not finite."""
+def check_finite(values: torch.Tensor, name: str = "student") -> None:
+    """Raise a ValueError if embeddings or losses of a student are not finite."""
     if not values.isfinite().all():
         raise ValueError(
-            f"{name} must return finite numbers, got nan or infinity: scale X, or take a smaller "
+            f"{name} must return finite numbers, got nan or infinity: scale X, or reduce "
             "learning_rate_init."
         )
 
