@@ -15,13 +15,17 @@ demo: $(VENV)/test.stamp ## Compress sentence embeddings, print scores and draw 
 	$(RUN) -u examples/plot_compress_embeddings.py
 
 # Each process computes on one thread, so that two of them do not compete for the cores.
-TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -q
+TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m $(COVERAGE) pytest -q
 # Otherwise the output of two processes would be mixed.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-test: lint ## Check the style and run the tests
+test: lint ## Check the style, run the tests and check their coverage
 	@echo "Three groups of tests, two at a time; each prints its results when it is done."
-	@$(MAKE) --no-print-directory --jobs=2 $(SYNC) test-packages test-library test-device
+	@$(RUN) -m coverage erase
+	@$(MAKE) --no-print-directory --jobs=2 $(SYNC) COVERAGE="coverage run -m" \
+		test-packages test-library test-device
+	@$(RUN) -m coverage combine --quiet
+	@$(RUN) -m coverage report
 
 test-packages: $(VENV)/test.stamp ## Run the tests of the packages only
 	$(TEST) $(filter-out tests/device/,$(wildcard tests/*/))
@@ -60,7 +64,7 @@ bench: $(VENV)/test.stamp ## Run the benchmarks
 
 clean: ## Remove all that make has created, including the environment
 	rm -rf $(VENV) build dist docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:
