@@ -47,10 +47,11 @@ test-processors: $(VENV)/test.stamp ## Run the tests with the instructions of ot
 		echo "$$processor OMP_NUM_THREADS=$$threads"; \
 		env $$processor OMP_NUM_THREADS=$$threads $(MAKE) --no-print-directory test; done; done
 
-lint: $(VENV)/test.stamp ## Check style and spelling
+lint: $(VENV)/test.stamp ## Check style, spelling and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m codespell_lib
+	$(RUN) -m mypy
 
 format: $(VENV)/test.stamp ## Format the code and fix what can be fixed automatically
 	$(RUN) -m ruff check --fix .
