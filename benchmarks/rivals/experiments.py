@@ -1,4 +1,4 @@
-"""Losses that use no labels, each on the same students of three sizes."""
+"""Experiments that compare losses without labels on the same students of three sizes."""
 
 import copy
 from collections.abc import Callable
@@ -6,7 +6,6 @@ from functools import cache, partial
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -19,98 +18,111 @@ from rivals.cases import (
     seen_glosses,
     shuffled_digits,
 )
-from rivals.judging import judge
-from rivals.training import CPU, ClosedForm, Schedule, descend, unit_rows, worth
+from rivals.evaluation import evaluate, validation_score
+from rivals.training import CPU, Schedule, hold_out, train, unit_rows
+from skperco import CoherenceDistiller
 from skperco.students._builtin import LinearStudent
 from skperco.students._embed import embed
 from skperco.utils._chunking import RowTaker
 
-# In units of the size of a parameter.
+# Learning rates to choose from, relative to the scale of a parameter.
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-_HELD_OUT = 0.1
-
 _TEXT_COMPONENTS = 64
-# Share of a text's pieces that a step hides, as the distiller does.
-_HIDDEN = 0.15
+# As the distiller's.
+_TEXT_DROPOUT = 0.15
 
 _IMAGE_COMPONENTS = 16
 _TEACHER_STEPS = 300
 _TEACHER_BATCH = 128
 
 
-class Contest(NamedTuple):
-    """A student of one size, and what it is to learn.
+class Experiment(NamedTuple):
+    """A student of one size, the data and the training, which are the same for all losses.
 
     Attributes
     ----------
     case : Case
-        Named by what is seen.
     new_student : callable
-        Rows to fit and a seed, to the student that every loss starts with.
+        From training rows and a seed to the initial student.
     schedule : Schedule
         Its seed is replaced.
-    hidden : float
-        Share of the entries of an input that a step hides.
+    dropout : float
+        Fraction of the features that are set to zero in a step.
     """
 
     case: Case
     new_student: Callable
     schedule: Schedule
-    hidden: float = 0.0
+    dropout: float = 0.0
 
 
-class Start(NamedTuple):
-    """A student before its first step, its seed, and what random numbers come after."""
+class Initialization(NamedTuple):
+    """An untrained student, its seed, and the state of the random numbers after it."""
 
     student: nn.Module
     seed: int
     random_state: torch.Tensor
 
 
-def run(contest, new_losses, n_seeds):
-    """Size of the student, and figures for each seed of the best of some losses at its best rate.
+def run(experiment, new_losses, n_seeds):
+    """Run one experiment.
 
-    They are chosen on rows that are held out, with the first seed.
+    The variant of the loss and the learning rate are chosen on held-out rows, with the first seed.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    new_losses : list of callable
+        Variants of one loss, each as for :func:`rivals.training.tune_and_train`.
+    n_seeds : int
+
+    Returns
+    -------
+    n_parameters : int
+        Size of the student.
+    scores : list of dict
+        One for each seed.
     """
-    rows = contest.case.fit
-    order = np.random.default_rng(0).permutation(len(rows.teacher))
-    n_held_out = round(_HELD_OUT * len(order))
-    held_out, fitted = rows.take(order[:n_held_out]), rows.take(order[n_held_out:])
+    rows = experiment.case.fit
+    held_out, fitted = hold_out(rows)
+    initial = _initialize(experiment, fitted, 0)
 
-    start = _start(contest, fitted, 0)
+    def score(choice):
+        embed = _trained(experiment, fitted, initial, *choice)
+        return validation_score(held_out.teacher, embed(held_out.X))
 
-    def worth_of(choice):
-        return worth(held_out.teacher, _trained(contest, fitted, start, *choice)(held_out.X))
+    best = max(product(new_losses, RATES), key=score)
+    scores = []
+    for seed in range(n_seeds):
+        embed = _trained(experiment, rows, _initialize(experiment, rows, seed), *best)
+        scores.append(evaluate(experiment.case, embed))
+    return sum(one.numel() for one in initial.student.parameters()), scores
 
-    best = max(product(new_losses, RATES), key=worth_of)
-    starts = [_start(contest, rows, seed) for seed in range(n_seeds)]
-    figures = [judge(contest.case, _trained(contest, rows, one, *best)) for one in starts]
-    return sum(one.numel() for one in start.student.parameters()), figures
 
-
-def _start(contest, rows, seed):
+def _initialize(experiment, rows, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Start(contest.new_student(rows, seed), seed, torch.get_rng_state())
+        student = experiment.new_student(rows, seed)
+        return Initialization(student, seed, torch.get_rng_state())
 
 
-def _trained(contest, rows, start, new_loss, rate):
-    """A student trained on rows: a function that embeds."""
-    student = copy.deepcopy(start.student).train()
+def _trained(experiment, rows, initial, new_loss, rate):
+    """Embed rows by a student that was trained from a copy of the initial one."""
+    student = copy.deepcopy(initial.student)
     with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(start.random_state)
-        generator = torch.Generator().manual_seed(start.seed)
-        take = RowTaker(rows.X, CPU, contest.hidden, generator)
+        torch.set_rng_state(initial.random_state)
+        generator = torch.Generator().manual_seed(initial.seed)
+        take = RowTaker(rows.X, CPU, experiment.dropout, generator)
         teacher = unit_rows(torch.from_numpy(rows.teacher).float())
-        schedule = contest.schedule._replace(seed=start.seed)
-        descend(student, take, teacher, new_loss, rate, schedule)
+        schedule = experiment.schedule._replace(seed=initial.seed)
+        train(student, take, teacher, new_loss, rate, schedule)
     return partial(embed, student, device=CPU, unit_norm=True)
 
 
-def _text_contest(n_hashes, kind, new_student, n_steps):
-    """Glosses by a sum of embeddings of hashed pieces of words."""
+def _text_experiment(n_hashes, kind, new_student, n_steps):
+    """Glosses, embedded by a linear map of hashed character n-grams."""
     case = seen_glosses(kind, pieces_of_words(n_hashes))
-    return Contest(case, new_student, Schedule(n_steps, 512, 0), _HIDDEN)
+    return Experiment(case, new_student, Schedule(n_steps, 512, 0), _TEXT_DROPOUT)
 
 
 def _random(rows, _seed):
@@ -120,14 +132,14 @@ def _random(rows, _seed):
 
 
 def _regressed(rows, seed):
-    start = ClosedForm(_TEXT_COMPONENTS, max_iter=0, random_state=seed, device=CPU)
-    return start.fit(rows.X, rows.teacher).student_
+    distiller = CoherenceDistiller(_TEXT_COMPONENTS, max_iter=0, random_state=seed, device=CPU)
+    return distiller.fit(rows.X, rows.teacher).student_
 
 
-def _image_contest(n_channels):
-    """Digits by a small convolutional network, which starts at random."""
+def _image_experiment(n_channels):
+    """Digits, embedded by a small convolutional network with random initialization."""
     new_student = partial(_convolutional, n_channels)
-    return Contest(_digits(), new_student, Schedule(600, 256, 0))
+    return Experiment(_digits(), new_student, Schedule(600, 256, 0))
 
 
 def _convolutional(n_channels, _rows, _seed):
@@ -147,7 +159,7 @@ def _block(n_in, n_out):
 
 @cache
 def _digits():
-    """Digits as images, with the features of a larger network that has learned their labels."""
+    """Images of digits; the teacher is a larger network that was trained on their labels."""
     images, labels = shuffled_digits()
     X = torch.from_numpy(images.reshape(-1, 1, 8, 8) / images.max())
     features = _image_teacher(X[:DIGITS_TO_FIT], torch.from_numpy(labels[:DIGITS_TO_FIT]))
@@ -157,7 +169,7 @@ def _digits():
 
 
 def _image_teacher(images, labels):
-    """The layers before the last one of a network trained to tell the digits apart."""
+    """A trained classifier of digits without its last layer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         features = nn.Sequential(
@@ -181,14 +193,14 @@ def _image_teacher(images, labels):
     return features.eval()
 
 
-CONTESTS = {
-    "digits-2": partial(_image_contest, 2),
-    "digits-4": partial(_image_contest, 4),
-    "digits-8": partial(_image_contest, 8),
-    "glosses-500": partial(_text_contest, 500, "glosses", _random, 400),
-    "glosses-2000": partial(_text_contest, 2000, "glosses", _random, 400),
-    "glosses-8000": partial(_text_contest, 8000, "glosses", _random, 400),
-    "regressed-500": partial(_text_contest, 500, "glosses from ridge", _regressed, 300),
-    "regressed-2000": partial(_text_contest, 2000, "glosses from ridge", _regressed, 300),
-    "regressed-8000": partial(_text_contest, 8000, "glosses from ridge", _regressed, 300),
+EXPERIMENTS = {
+    "digits-2": partial(_image_experiment, 2),
+    "digits-4": partial(_image_experiment, 4),
+    "digits-8": partial(_image_experiment, 8),
+    "glosses-500": partial(_text_experiment, 500, "glosses", _random, 400),
+    "glosses-2000": partial(_text_experiment, 2000, "glosses", _random, 400),
+    "glosses-8000": partial(_text_experiment, 8000, "glosses", _random, 400),
+    "regressed-500": partial(_text_experiment, 500, "glosses from ridge", _regressed, 300),
+    "regressed-2000": partial(_text_experiment, 2000, "glosses from ridge", _regressed, 300),
+    "regressed-8000": partial(_text_experiment, 8000, "glosses from ridge", _regressed, 300),
 }
