@@ -1,25 +1,31 @@
 PYTHON ?= python3
-VENV := .venv
-RUN := MPLBACKEND=Agg $(VENV)/bin/python
+VENV ?= .venv
+# Another file of constraints needs an environment of its own: make VENV=... CONSTRAINTS=... test
+CONSTRAINTS ?= constraints.txt
+RUN := MPLBACKEND=Agg $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-packages test-library test-device test-slow test-processors lint format docs bench clean
 
-help: ## Say what each target does
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/test.stamp ## Compress real sentence embeddings: a table and a picture
+demo: $(VENV)/test.stamp ## Compress sentence embeddings, print scores and draw a plot
 	$(RUN) -u examples/plot_compress_embeddings.py
 
 # Each process computes on one thread, so that two of them do not compete for the cores.
-TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m pytest -q
-# Without it the output of two processes would be mixed.
+TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) -m $(COVERAGE) pytest -q
+# Otherwise the output of two processes would be mixed.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-test: lint ## Check the style and run the tests
+test: lint ## Check the style, run the tests and check their coverage
 	@echo "Three groups of tests, two at a time; each prints its results when it is done."
-	@$(MAKE) --no-print-directory --jobs=2 $(SYNC) test-packages test-library test-device
+	@$(RUN) -m coverage erase
+	@$(MAKE) --no-print-directory --jobs=2 $(SYNC) COVERAGE="coverage run -m" \
+		test-packages test-library test-device
+	@$(RUN) -m coverage combine --quiet
+	@$(RUN) -m coverage report
 
 test-packages: $(VENV)/test.stamp ## Run the tests of the packages only
 	$(TEST) $(filter-out tests/device/,$(wildcard tests/*/))
@@ -41,11 +47,13 @@ test-processors: $(VENV)/test.stamp ## Run the tests with the instructions of ot
 		echo "$$processor OMP_NUM_THREADS=$$threads"; \
 		env $$processor OMP_NUM_THREADS=$$threads $(MAKE) --no-print-directory test; done; done
 
-lint: $(VENV)/test.stamp ## Check the style
+lint: $(VENV)/test.stamp ## Check style, spelling and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m codespell_lib
+	$(RUN) -m mypy
 
-format: $(VENV)/test.stamp ## Put the code into the house style
+format: $(VENV)/test.stamp ## Format the code and fix what can be fixed automatically
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
@@ -55,16 +63,16 @@ docs: $(VENV)/docs.stamp ## Build the site into docs/_build/html
 bench: $(VENV)/test.stamp ## Run the benchmarks
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "$$script"; $(RUN) -u "$$script"; done
 
-clean: ## Remove what make has made, the environment included
+clean: ## Remove all that make has created, including the environment
 	rm -rf $(VENV) build dist docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
+$(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "skperco needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+		echo "skperco needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/%.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install -e '.[$*]' -c constraints.txt
+$(VENV)/%.stamp: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	$(RUN) -m pip install -e '.[$*]' -c $(CONSTRAINTS)
 	@touch $@

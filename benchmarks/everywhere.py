@@ -13,8 +13,8 @@ import sys
 from functools import partial
 
 from rivals.cases import load_case
-from rivals.judging import COHERENCE, RECALL, judge
-from rivals.methods import DEFAULT, METHODS, Task, ridge_directions
+from rivals.evaluation import COHERENCE, RECALL, evaluate
+from rivals.methods import DEFAULT, METHODS, Task, reduced_ridge
 
 from skperco import CoherenceDistiller
 
@@ -58,15 +58,15 @@ def main():
 def _figures(case, n_components):
     """The default's figures, and the best that any closed form has."""
     task = Task(case.fit, case.compression, case.metric, n_components, seed=0, steps=_STEPS)
-    theirs = [judge(case, fit(task)) for fit in _closed_forms(case.compression)]
-    ours = judge(case, METHODS[DEFAULT].fit(task))
+    theirs = [evaluate(case, fit(task)) for fit in _closed_forms(case.compression)]
+    ours = evaluate(case, METHODS[DEFAULT].fit(task))
     return ours, {name: max(one[name] for one in theirs) for name in ours}
 
 
 def _closed_forms(compression):
     if compression:
         return [METHODS[name].fit for name in _COMPRESSIONS]
-    return [partial(ridge_directions, strengths=[one]) for one in _RIDGE_STRENGTHS]
+    return [partial(reduced_ridge, alphas=[one]) for one in _RIDGE_STRENGTHS]
 
 
 def _unlabeled(case):

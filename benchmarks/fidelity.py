@@ -1,14 +1,14 @@
-"""How much of a teacher's perception is left in a few dimensions: a table and a picture.
+"""Compare methods by how well they preserve rankings in few dimensions: a table and a plot.
 
     python benchmarks/fidelity.py                             # the shipped glosses
     python benchmarks/fidelity.py --data digits glosses-tfidf
     python benchmarks/fidelity.py --teacher T.npy --input X.npy --labels y.npy --fit-rows 10000
 
-Every method is fitted on the same rows and judged on the same others. The rival losses have the
-distiller's student, closed-form start and number of steps, and batches with as many rows as it
-draws references, all pairs of which they compare. Each has the best of three learning rates,
-chosen on the rows of the fit that the distiller holds out too, and is then fitted to all rows; its
-seconds include that choice. A method that has no ± draws nothing at random.
+Every method is fitted to the same rows and evaluated on the same other rows. The other losses
+have the distiller's student, initialization and number of steps, and compare all pairs of rows of a
+batch, which has as many rows as the distiller draws references. Held-out rows choose the best of
+three learning rates for each loss, which is then fitted to all rows; its seconds include that
+choice. Results without ± are deterministic.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from rivals.cases import CASES, case_from_files, load_case
-from rivals.judging import SECONDS, judge
+from rivals.evaluation import SECONDS, evaluate
 from rivals.methods import METHODS, Task
 from rivals.report import Panel, draw, table
 
@@ -42,7 +42,7 @@ def main(arguments=None):
     (options.output / "fidelity.md").write_text(text, encoding="utf-8")
     draw(panels, options.output / "fidelity.png")
     print(text)
-    _say(f"written to {options.output}/fidelity.md and fidelity.png")
+    _log(f"written to {options.output}/fidelity.md and fidelity.png")
 
 
 def _parse(arguments):
@@ -52,15 +52,15 @@ def _parse(arguments):
     add = parser.add_argument
     add("--data", nargs="+", choices=CASES, default=["glosses"], help="cases that need no files")
     add("--teacher", type=Path, help=".npy of the teacher's embeddings, in place of --data")
-    add("--input", type=Path, help=".npy of what the student sees, if not the same")
+    add("--input", type=Path, help=".npy of the student's input, if another")
     add("--labels", type=Path, help=".npy of labels, for the accuracies")
-    add("--fit-rows", type=int, help="fit on so many first rows of the files, judge on the rest")
+    add("--fit-rows", type=int, help="number of first rows to fit; the others are for evaluation")
     add("--metric", choices=["cosine", "euclidean"], default="cosine", help="for the files")
     add("--dims", nargs="+", type=int, default=[16, 64])
-    add("--seeds", type=int, default=3, help="how many")
+    add("--seeds", type=int, default=3, help="number of seeds")
     add("--steps", type=int, default=skperco.CoherenceDistiller().max_iter)
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    add("--output", type=Path, default=Path("build/fidelity"), help="folder for what is written")
+    add("--output", type=Path, default=Path("build/fidelity"), help="folder of the results")
     options = parser.parse_args(arguments)
     if options.teacher and options.fit_rows is None:
         parser.error("--teacher needs --fit-rows")
@@ -77,34 +77,34 @@ def _cases(options):
 def _is_smaller(case, n_components):
     smaller = n_components < case.fit.teacher.shape[1]
     if not smaller:
-        _say(f"{case.name} has no more than {n_components} dimensions: left out")
+        _log(f"{case.name} has no more than {n_components} dimensions: skipped")
     return smaller
 
 
 def _compare(case, n_components, options):
-    """Figures of all methods on one case at one number of dimensions."""
-    figures = {}
+    """Scores of all methods on one case at one number of dimensions."""
+    scores = {}
     for name in options.methods:
         method = METHODS[name]
         if not method.suits(case.compression):
             continue
         if name == "umap" and importlib.util.find_spec("umap") is None:
-            _say("UMAP is left out: it needs the package umap-learn (pip install '.[umap]')")
+            _log("UMAP is skipped: it needs the package umap-learn (pip install '.[umap]')")
             continue
         seeds = range(options.seeds if method.seeded else 1)
         task = partial(Task, case.fit, case.compression, case.metric, n_components)
-        figures[name] = [_run(method, task(seed, options.steps), case) for seed in seeds]
-    return Panel(f"{case.name}, {case.fit.teacher.shape[1]} → {n_components}", figures)
+        scores[name] = [_run(method, task(seed, options.steps), case) for seed in seeds]
+    return Panel(f"{case.name}, {case.fit.teacher.shape[1]} → {n_components}", scores)
 
 
 def _run(method, task, case):
     started = time.perf_counter()
     embed = method.fit(task)
     seconds = time.perf_counter() - started
-    figures = judge(case, embed) | {SECONDS: seconds}
-    shown = "  ".join(f"{name} {value:.3f}" for name, value in list(figures.items())[:3])
-    _say(f"{case.name} {task.n_components:4d}  seed {task.seed}  {method.title:34s} {shown}")
-    return figures
+    scores = evaluate(case, embed) | {SECONDS: seconds}
+    shown = "  ".join(f"{name} {value:.3f}" for name, value in list(scores.items())[:3])
+    _log(f"{case.name} {task.n_components:4d}  seed {task.seed}  {method.title:34s} {shown}")
+    return scores
 
 
 def _heading(options, seconds):
@@ -114,8 +114,8 @@ def _heading(options, seconds):
     )
 
 
-def _say(line):
-    """Progress goes to stderr, the table to stdout."""
+def _log(line):
+    """Print progress to stderr; the table goes to stdout."""
     print(line, file=sys.stderr, flush=True)
 
 

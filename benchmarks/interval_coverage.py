@@ -1,11 +1,12 @@
-"""How often do intervals cover the truth, and tests reject what is true?
+"""Coverage of confidence intervals, and type I error of paired tests.
 
     python benchmarks/interval_coverage.py
     python benchmarks/interval_coverage.py --samples 100 --sizes 100 400
 
-For three populations, many samples of several sizes: the share of 95 % intervals that hold the
-population's coherence, and the share of paired tests at the 5 % level that reject two students
-which are equally coherent. The Monte Carlo error of a share of 0.95 of 1,000 is 0.007.
+Many samples of several sizes are drawn from three populations. Printed are the fraction of 95 %
+intervals that contain the coherence of the population, and the fraction of paired tests at the 5 %
+level that reject although both students are equally coherent. The Monte Carlo error of a fraction
+of 0.95 of 1,000 is 0.007.
 """
 
 import argparse
@@ -21,7 +22,7 @@ _TRIPLES_PER_CHUNK = 200_000
 
 
 def gaussian(n, rng):
-    """A teacher of eight dimensions; students see four of them and noise of their own."""
+    """A teacher of eight dimensions; a student is four of them with independent noise."""
     teacher = rng.normal(size=(n, 8)) * np.linspace(1.5, 0.5, 8)
     return teacher, *(teacher[:, :4] + rng.normal(size=(n, 4)) / 2 for _ in range(2))
 
@@ -35,7 +36,7 @@ def clusters(n, rng):
 
 
 def grid(n, rng):
-    """Integers: a teacher on a grid of 16 points, students on a line, and ties everywhere."""
+    """Integers with many ties: a teacher on a grid of 16 points, students on a line."""
     teacher = rng.choice(4, size=(n, 2), p=[0.1, 0.2, 0.3, 0.4])
     return teacher, *(teacher[:, :1] + rng.integers(-1, 2, size=(n, 1)) for _ in range(2))
 
@@ -58,12 +59,12 @@ def main():
     for name, (draw, metric) in POPULATIONS.items():
         truth = true_coherence(name)
         for n in options.sizes:
-            covered, rejected = shares(draw, metric, truth, n, options.samples, options.jobs)
+            covered, rejected = fractions(draw, metric, truth, n, options.samples, options.jobs)
             print(f"| {name} | {truth:.4f} | {n} | {covered:.1%} | {rejected:.1%} |", flush=True)
 
 
-def shares(draw, metric, truth, n, n_samples, n_jobs):
-    """Shares of the samples whose interval covers the truth, and whose test rejects it."""
+def fractions(draw, metric, truth, n, n_samples, n_jobs):
+    """Fractions of samples whose interval contains the truth, and whose test rejects it."""
     check = delayed(partial(_check, draw, metric, truth, n))
     results = Parallel(n_jobs=n_jobs)(check(seed) for seed in range(n_samples))
     return np.mean(results, axis=0)
@@ -77,20 +78,20 @@ def _check(draw, metric, truth, n, seed):
 
 
 def true_coherence(name):
-    """The population's coherence: exactly on the grid, elsewhere from forty million triples."""
+    """Coherence of a population: exact for the grid, else estimated from 40 million triples."""
     if name == "grid":
         return _grid_coherence()
     draw, metric = POPULATIONS[name]
     rng = np.random.default_rng(1)
     agreeing = [
-        _agreeing_share(draw, metric, _TRIPLES_PER_CHUNK, rng)
+        _agreeing_fraction(draw, metric, _TRIPLES_PER_CHUNK, rng)
         for _ in range(_TRIPLES // _TRIPLES_PER_CHUNK)
     ]
     return np.mean(agreeing)
 
 
-def _agreeing_share(draw, metric, n, rng):
-    """Share of so many independent triples whose order the student keeps."""
+def _agreeing_fraction(draw, metric, n, rng):
+    """Fraction of n independent triples whose order the student preserves."""
     triples = [draw(n, rng)[:2] for _ in range(3)]
     differences = []
     for anchor, first, second in zip(*triples, strict=True):
@@ -105,10 +106,10 @@ def _distances(first, second, metric):
 
 
 def _grid_coherence():
-    """All triples of the points of the grid and of noise, by their probabilities."""
+    """Exact coherence: the sum over all triples of points, weighted by their probabilities."""
     points = np.array([(x, y, noise) for x in range(4) for y in range(4) for noise in (-1, 0, 1)])
-    share = np.array([0.1, 0.2, 0.3, 0.4])
-    weights = share[points[:, 0]] * share[points[:, 1]] / 3
+    probabilities = np.array([0.1, 0.2, 0.3, 0.4])
+    weights = probabilities[points[:, 0]] * probabilities[points[:, 1]] / 3
     pairs = weights[:, None] * weights
     total = 0
     for point, weight in zip(points, weights, strict=True):

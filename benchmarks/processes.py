@@ -1,9 +1,9 @@
-"""Two processes that fit one student together, beside one process with as many references.
+"""Compare a fit by two processes with a fit by one process with as many references.
 
     python benchmarks/processes.py
 
-On the shipped glosses: 16 dimensions, 4,000 rows fitted and 1,000 judged. A line for each seed,
-then the means and the standard deviations over seeds.
+On the shipped glosses, with 16 dimensions, 4,000 training rows and 1,000 test rows. Printed are a
+line for each fit, then means and standard deviations over the seeds.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--worker", type=int, help="what torchrun calls: the seed")
+    parser.add_argument("--worker", type=int, help="seed of a worker (internal, for torchrun)")
     seed = parser.parse_args().worker
     if seed is None:
         _compare()
@@ -37,13 +37,13 @@ def main():
 
 def _compare():
     scores = {size: np.array([_run(size, seed) for seed in _SEEDS]) for size in _SIZES}
-    for size, found in scores.items():
-        mean, spread = found.mean(axis=0), found.std(axis=0, ddof=1)
-        figures = " and ".join(
-            f"{name} {mean[at]:.4f} ± {spread[at]:.4f}"
-            for at, name in enumerate(("coherence", "recall@10"))
+    for size, results in scores.items():
+        mean, std = results.mean(axis=0), results.std(axis=0, ddof=1)
+        shown = " and ".join(
+            f"{name} {mean[i]:.4f} ± {std[i]:.4f}"
+            for i, name in enumerate(("coherence", "recall@10"))
         )
-        print(f"{size} x {_REFERENCES // size} references: {figures}")
+        print(f"{size} x {_REFERENCES // size} references: {shown}")
 
 
 def _run(size, seed):
@@ -67,9 +67,9 @@ def _work(seed):
         random_state=seed,
     ).fit(rows[:_FITTED][rank::size])
     if rank == 0:
-        judged = rows[_FITTED:]
-        student = distiller.transform(judged)
-        print(perception_coherence_score(judged, student), neighbor_recall_score(judged, student))
+        test = rows[_FITTED:]
+        student = distiller.transform(test)
+        print(perception_coherence_score(test, student), neighbor_recall_score(test, student))
     distributed.destroy_process_group()
 
 

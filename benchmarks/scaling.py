@@ -1,11 +1,11 @@
-"""How time and peak memory grow with rows, features, components and references.
+"""Growth of time and peak memory with rows, features, components and references.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --only rows "rows, with a teacher"
 
-Each point is a process of its own, that fits, transforms and scores rows in a file that is mapped
-into memory; what it writes is mapped, too. Lines are fitted to the logarithms, their slopes are the
-exponents. The files of a million rows take 3 GB. Peak memory is read as Linux tells it.
+Each point is a new process that fits, transforms and scores memory-mapped rows; the output is
+memory-mapped, too. The exponents are slopes of lines that are fitted to the logarithms. The files
+of a million rows take 3 GB. Peak memory is measured on Linux only.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-_USUAL = {"rows": 10_000, "features": 384, "components": 64, "references": 512, "teacher": None}
+_DEFAULTS = {"rows": 10_000, "features": 384, "components": 64, "references": 512, "teacher": None}
 _ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 _SERIES = {
     "rows": [{"rows": rows} for rows in _ROWS],
@@ -51,7 +51,7 @@ parts = {
 }
 
 def peak():
-    # In GB. What the system reports as usage begins with that of the parent.
+    # In GB. resource.getrusage would include the parent process.
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024**2
 
@@ -63,7 +63,7 @@ for name, run in parts.items():
     measured[name + ", GB"] = peak()
 print(json.dumps(measured))
 """
-_SHOWN = ("fit, s", "transform, s", "score, s", "score, GB")
+_COLUMNS = ("fit, s", "transform, s", "score, s", "score, GB")
 
 
 def main():
@@ -84,7 +84,7 @@ def _parse():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=_SERIES, default=list(_SERIES))
-    parser.add_argument("--most-rows", type=int, default=_ROWS[-1], help="leave out larger ones")
+    parser.add_argument("--most-rows", type=int, default=_ROWS[-1], help="largest number of rows")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--scratch", type=Path, help="folder for the rows, removed afterwards")
     parser.add_argument("--output", type=Path, default=Path("build/scaling"))
@@ -92,20 +92,20 @@ def _parse():
 
 
 def _measured(name, folder, options):
-    """Sizes, and what was measured at each, in columns."""
+    """Sizes, and the measurements at each, in columns."""
     cases = [case for case in _SERIES[name] if case.get("rows", 0) <= options.most_rows]
     varied = next(iter(cases[0]))
-    print(f"\n{name:>12}  " + "  ".join(f"{title:>12}" for title in _SHOWN))
+    print(f"\n{name:>12}  " + "  ".join(f"{title:>12}" for title in _COLUMNS))
     points = []
     for case in cases:
-        points.append(_point(_USUAL | case, folder, options.threads))
+        points.append(_point(_DEFAULTS | case, folder, options.threads))
         print(
-            f"{case[varied]:12,}  " + "  ".join(f"{points[-1][title]:12.2f}" for title in _SHOWN),
+            f"{case[varied]:12,}  " + "  ".join(f"{points[-1][title]:12.2f}" for title in _COLUMNS),
             flush=True,
         )
     sizes = [case[varied] for case in cases]
-    columns = {title: [point[title] for point in points] for title in _SHOWN}
-    exponents = [_exponent(sizes, columns[title]) for title in _SHOWN]
+    columns = {title: [point[title] for point in points] for title in _COLUMNS}
+    exponents = [_exponent(sizes, columns[title]) for title in _COLUMNS]
     print("    exponent  " + "  ".join(f"{exponent:12.2f}" for exponent in exponents))
     return sizes, columns
 
@@ -127,10 +127,10 @@ def _point(case, folder, threads):
 
 
 def _file(path, n_rows, n_features):
-    """Rows whose directions matter less and less, as those of embeddings of text do."""
+    """Random rows with a decaying spectrum, similar to that of text embeddings."""
     rng = np.random.default_rng(0)
-    turn = np.linalg.qr(rng.standard_normal((n_features, n_features)))[0]
-    spread = (np.arange(1, n_features + 1) ** -0.5)[:, None] * turn
+    rotation = np.linalg.qr(rng.standard_normal((n_features, n_features)))[0]
+    spread = (np.arange(1, n_features + 1) ** -0.5)[:, None] * rotation
     file = np.lib.format.open_memmap(path, "w+", np.float32, (n_rows, n_features))
     for start in range(0, n_rows, _BLOCK):
         rows = file[start : start + _BLOCK]

@@ -1,11 +1,10 @@
-"""What a score costs: beside a loop over Kendall's tau, and for a million rows on a disk.
+"""Cost of the score: compared with a loop over Kendall's tau, and for a million rows on disk.
 
     python benchmarks/scores.py
     python benchmarks/scores.py --rows 100000
 
-Times are of this machine, one after the other in one run. Memory is the peak above what the
-imports take: what the process asks for, and, of files that are mapped, what the system keeps of
-them in memory beside what was read, which it gives up when others need it.
+Memory is the peak above that of the imports, of the process itself and of memory-mapped files; the
+latter is a cache, which the system frees when other processes need it. Linux only.
 """
 
 import argparse
@@ -35,15 +34,15 @@ def main():
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
     print(f"Exact, {_EXACT_ROWS:,} rows, {torch.get_num_threads()} threads")
-    _in_a_process(_exact)
+    _run_in_process(_exact)
     print(f"\n{rows:,} memory-mapped rows, standard error of at most {_TOL}")
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder), rows)
-        _in_a_process(_mapped, folder)
+        _run_in_process(_mapped, folder)
 
 
-def _in_a_process(function, *arguments):
-    """Peaks of memory are those of a process: each case has one."""
+def _run_in_process(function, *arguments):
+    """Run a function in a new process: peak memory is that of a process."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
     process.start()
     process.join()
@@ -54,32 +53,33 @@ def _in_a_process(function, *arguments):
 def _exact():
     teacher, student = _embeddings(_EXACT_ROWS, np.random.default_rng(0))
     _warm_up(teacher, student)
-    every = {"n_anchors": _EXACT_ROWS, "n_references": _EXACT_ROWS}
-    with _Measured() as ours:
-        score = perception_coherence_score(teacher, student, **every)
-    with _Measured() as distances:
-        tables = [cdist(rows[:_LOOP_ROWS], rows, "cosine") for rows in (teacher, student)]
-    with _Measured() as loop:
+    exact = {"n_anchors": _EXACT_ROWS, "n_references": _EXACT_ROWS}
+    with _Measurement() as own:
+        score = perception_coherence_score(teacher, student, **exact)
+    with _Measurement() as distances:
+        matrices = [cdist(rows[:_LOOP_ROWS], rows, "cosine") for rows in (teacher, student)]
+    with _Measurement() as loop:
         taus = [
             kendalltau(*(np.delete(row, anchor) for row in rows)).statistic
-            for anchor, rows in enumerate(zip(*tables, strict=True))
+            for anchor, rows in enumerate(zip(*matrices, strict=True))
         ]
-    # The loop takes the same time for every anchor, and need not see them all.
+    # The loop takes the same time for every anchor, so it needs only some of them.
     scale = _EXACT_ROWS / _LOOP_ROWS
-    print(f"  score {score:.4f}, by the loop's first {_LOOP_ROWS:,} {(1 + np.mean(taus)) / 2:.4f}")
-    print(f"  skperco             {ours.seconds:6.2f} s, {ours}")
+    by_loop = (1 + np.mean(taus)) / 2
+    print(f"  score {score:.4f}, by the loop over {_LOOP_ROWS:,} anchors {by_loop:.4f}")
+    print(f"  skperco             {own.seconds:6.2f} s, {own}")
     print(f"  loop, taus alone    {loop.seconds * scale:6.2f} s")
     print(f"  loop, its distances {distances.seconds * scale:6.2f} s more")
-    print(f"  skperco takes {ours.seconds / (loop.seconds * scale):.2f} of the taus alone")
+    print(f"  skperco takes {own.seconds / (loop.seconds * scale):.2f} of the taus alone")
 
 
 def _mapped(folder):
     teacher, student = (np.load(Path(folder, name), mmap_mode="r") for name in ("t.npy", "s.npy"))
     _warm_up(*(np.random.default_rng(0).normal(size=(500, 8)) for _ in range(2)))
-    with _Measured() as ours:
+    with _Measurement() as own:
         interval = perception_coherence_interval(teacher, student, tol=_TOL)
     print(f"  score {interval.score:.4f}, standard error {interval.standard_error:.4f}")
-    print(f"  skperco             {ours.seconds:6.2f} s, {ours}")
+    print(f"  skperco             {own.seconds:6.2f} s, {own}")
 
 
 def _warm_up(teacher, student):
@@ -106,8 +106,8 @@ def _write(folder, n_rows):
             file[rows] = part
 
 
-class _Measured:
-    """Seconds of what is done inside, and its peak of memory."""
+class _Measurement:
+    """Context manager that measures time and peak memory."""
 
     def __enter__(self):
         self._start, self._peak = _resident(), np.zeros(2)
@@ -127,12 +127,12 @@ class _Measured:
             self._peak = np.maximum(self._peak, _resident() - self._start)
 
     def __str__(self):
-        own, mapped = self._peak / _MEGABYTE
-        return f"{own:.0f} MB of its own and {mapped:.0f} MB of mapped files"
+        process, mapped = self._peak / _MEGABYTE
+        return f"{process:.0f} MB of the process and {mapped:.0f} MB of mapped files"
 
 
 def _resident():
-    """Bytes in memory: the process's own, and of the files that it maps (on Linux)."""
+    """Resident memory in bytes: of the process itself, and of memory-mapped files."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     return np.array([int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile")])

@@ -1,11 +1,11 @@
-"""What the pieces cost, each beside what does the same or as much: ratios, measured in one run.
+"""Speed of the parts of the library, relative to alternatives.
 
     python benchmarks/speed.py
     python benchmarks/speed.py --only kernel transform --threads 1
 
-Every pair is measured in turn, again and again; a ratio is the median of those of the turns, with
-their quartiles. torchsort is compiled from its sources, with the torch that is installed, where no
-CUDA compiler is on the PATH: pip install --no-build-isolation torchsort. UMAP is an extra, umap.
+Measurements of both sides alternate; a ratio is the median of the ratios of all turns, with
+quartiles. torchsort is compiled for the installed torch, with no CUDA compiler on the PATH, by pip
+install --no-build-isolation torchsort. UMAP is an extra, umap.
 """
 
 import argparse
@@ -17,14 +17,17 @@ import platform
 import subprocess
 import sys
 import time
+from itertools import islice
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
+from skperco.training._trainer import Settings, Trainer
 from threadpoolctl import threadpool_limits
 
 from skperco import CoherenceDistiller, percentile_rank, soft_percentile_rank
-from skperco.training._student_fit import Fit
+from skperco.students._builtin import embeddings_of
+from skperco.training._teacher import Teacher
 from skperco.utils._chunking import RowTaker
 
 _ROWS = 64
@@ -35,6 +38,7 @@ _FEATURES = 384
 _COMPONENTS = 64
 _UMAP_COMPONENTS = 16
 _REPEATED_FITS = 5
+_CPU = torch.device("cpu")
 
 
 def main():
@@ -57,7 +61,7 @@ def _parse():
     )
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS))
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, help="all that there are by default")
+    parser.add_argument("--threads", type=int, help="all by default")
     return parser.parse_args()
 
 
@@ -69,13 +73,13 @@ def _kernel(repeats):
     for n in _REFERENCES:
         rows, incoming = _dissimilarities(n), torch.randn(_ROWS, n)
         cases = {
-            "skperco": _there_and_back(soft_percentile_rank, rows, incoming),
+            "skperco": _forward_and_backward(soft_percentile_rank, rows, incoming),
             "torch.sort": rows.detach().sort,
             "exact ranks": lambda rows=rows: percentile_rank(rows),
         }
         if torchsort_rank is not None:
-            cases["torchsort"] = _there_and_back(torchsort_rank, rows, incoming)
-        times = _in_turn(cases, repeats)
+            cases["torchsort"] = _forward_and_backward(torchsort_rank, rows, incoming)
+        times = _alternate(cases, repeats)
         seconds.append(np.median(times["skperco"]))
         others = "  ".join(
             f"{_ratio(times, name)} of {name}" for name in cases if name != "skperco"
@@ -87,7 +91,7 @@ def _kernel(repeats):
 
 def _torchsort_rank():
     try:
-        import torchsort  # an extra of this benchmark
+        import torchsort  # optional
     except ImportError:
         print("  torchsort is not installed")
         return None
@@ -95,7 +99,7 @@ def _torchsort_rank():
 
 
 def _dissimilarities(n_references):
-    """What the training ranks: cosine dissimilarities of 64 dimensions."""
+    """Cosine dissimilarities of 64 dimensions, as in training."""
     generator = torch.Generator().manual_seed(0)
     anchors, references = (
         torch.nn.functional.normalize(torch.randn(n, _COMPONENTS, generator=generator))
@@ -104,7 +108,7 @@ def _dissimilarities(n_references):
     return (1 - anchors @ references.T).requires_grad_()
 
 
-def _there_and_back(function, rows, incoming):
+def _forward_and_backward(function, rows, incoming):
     def run():
         rows.grad = None
         function(rows).backward(incoming)
@@ -113,49 +117,54 @@ def _there_and_back(function, rows, incoming):
 
 
 def _step(repeats):
-    """Where the time of a training step goes, beside the products and sorts that it needs."""
+    """Time of the parts of a training step, and of its matrix products and sorts alone."""
     print(f"A step of the fit of {_FIT_ROWS:,} x {_FEATURES} to {_COMPONENTS} dimensions")
-    refinement = _refinement()
-    turns = [_times_of_a_step(refinement) for _ in range(10 + 2 * repeats)][10:]
+    trainer = _trainer()
+    turns = [_step_times(trainer) for _ in range(10 + 2 * repeats)][10:]
     medians = {name: np.median([turn[name] for turn in turns]) for name in turns[0]}
     for name, seconds in medians.items():
         print(f"  {name:42} {1e3 * seconds:6.2f} ms")
     print(f"  {'all':42} {1e3 * sum(medians.values()):6.2f} ms")
-    rows, weight = refinement.take.all(), refinement.student.weight.detach()
-    far, _ = refinement.terms[1]
-    _, ranks = far.draw(refinement._draw(refinement.settings.batch_size))
-    table = torch.rand_like(ranks)
-    floor = {
-        "products": lambda: (rows @ weight.T).T @ rows,
-        "sorts": lambda: (table.sort(), table.sort()),
+    rows, weight = trainer.take.all(), trainer.student.weight.detach()
+    global_term, _ = trainer.terms[1]
+    _, ranks = global_term.draw(_anchors(trainer))
+    unsorted = torch.rand_like(ranks)
+    cases = {
+        "matrix products alone": lambda: (rows @ weight.T).T @ rows,
+        "sorts alone": lambda: (unsorted.sort(), unsorted.sort()),
     }
-    times = _in_turn(floor, repeats)
-    for name, seconds in times.items():
-        print(f"  {'the ' + name + ' in it, alone':42} {1e3 * np.median(seconds):6.2f} ms")
+    for name, seconds in _alternate(cases, repeats).items():
+        print(f"  {name:42} {1e3 * np.median(seconds):6.2f} ms")
 
 
-def _refinement():
-    """That of a fit, after the coarse steps, which are cheaper."""
-    kept = []
-
-    class Spy(CoherenceDistiller):
-        def _last_student(self, samples, pool, decision, seed):
-            fit = Fit(samples, pool, decision.plan, np.random.RandomState(0))
-            take = RowTaker(pool.samples.X, decision.plan.device)
-            kept.append(fit._refinement(fit.student, take, pool.teacher, pool.samples))
-            return fit.student
-
+def _trainer():
+    """A trainer with the default settings, after the warm-up, whose steps are cheaper."""
     rows = _embeddings(_FIT_ROWS)
-    Spy(_COMPONENTS, early_stopping=False, random_state=0, device="cpu").fit(rows)
-    (refinement,) = kept
-    refinement.n_taken = refinement.settings.max_iter
-    return refinement
+    distiller = CoherenceDistiller(_COMPONENTS, max_iter=0, random_state=0, device="cpu").fit(rows)
+    # The learning rate does not matter for the time.
+    defaults = CoherenceDistiller(learning_rate_init=0.1).get_params()
+    parameters = {name: defaults[name] for name in Settings._fields if name in defaults}
+    trainer = Trainer(
+        distiller.student_,
+        RowTaker(rows, _CPU),
+        Teacher(rows, distiller.metric, _CPU),
+        Settings(**parameters),
+        torch.ones(_FIT_ROWS),
+        torch.Generator().manual_seed(0),
+    ).prepare()
+    for _ in islice(trainer.run(), trainer.settings.max_iter // 2):
+        pass
+    return trainer
 
 
-def _times_of_a_step(refinement):
-    """Seconds of its parts, which together are Refinement.run's."""
-    student, comparison = refinement.student, refinement.comparison
-    (near, _), (far, weight) = refinement.terms
+def _anchors(trainer):
+    return torch.randint(_FIT_ROWS, (trainer.settings.batch_size,), generator=trainer.generator)
+
+
+def _step_times(trainer):
+    """Seconds of the parts of one step."""
+    (local_term, _), (global_term, weight) = trainer.terms
+    embed_all = embeddings_of(trainer.student, trainer.take.all())
     times, started = {}, time.perf_counter()
 
     def lap(name):
@@ -163,32 +172,33 @@ def _times_of_a_step(refinement):
         now = time.perf_counter()
         times[name], started = now - started, now
 
-    anchors = refinement._draw(refinement.settings.batch_size)
-    near_drawn = near.draw(anchors)
-    lap("draw anchors, and what they have near")
-    far_drawn = far.draw(anchors)
-    lap("draw references, and rank them")
-    images = refinement._embeddings_of_all()
-    lap("images of all rows")
-    units = comparison.normalize(images)
+    anchors = _anchors(trainer)
+    local_drawn = local_term.draw(anchors)
+    lap("draw anchors and neighbors")
+    global_drawn = global_term.draw(anchors)
+    lap("draw references, rank them by the teacher")
+    embeddings = embed_all()
+    lap("embeddings of all rows")
+    units = trainer.comparison.normalize(embeddings)
     lap("unit norm")
-    near_loss = near(units, *near_drawn)
-    lap("near loss")
-    far_loss = weight * far(units, *far_drawn)
-    lap("far loss: soft ranks")
-    (of_near,) = torch.autograd.grad(near_loss, units, retain_graph=True)
-    lap("near loss, backward")
-    (of_far,) = torch.autograd.grad(far_loss, units, retain_graph=True)
-    lap("far loss, backward")
-    (of_images,) = torch.autograd.grad(units, images, of_near + of_far, retain_graph=True)
+    local_loss = local_term(units, *local_drawn)
+    lap("local loss")
+    global_loss = weight * global_term(units, *global_drawn)
+    lap("global loss: soft ranks")
+    (local_grad,) = torch.autograd.grad(local_loss, units, retain_graph=True)
+    lap("local loss, backward")
+    (global_grad,) = torch.autograd.grad(global_loss, units, retain_graph=True)
+    lap("global loss, backward")
+    grad = local_grad + global_grad
+    (grad,) = torch.autograd.grad(units, embeddings, grad, retain_graph=True)
     lap("unit norm, backward")
-    torch.autograd.grad(images, list(student.parameters()), of_images, allow_unused=True)
-    lap("images, backward")
+    torch.autograd.grad(embeddings, list(trainer.student.parameters()), grad, allow_unused=True)
+    lap("embeddings, backward")
     return times
 
 
 def _fit(repeats):
-    """The default fit, beside UMAP's to fewer dimensions of the same rows."""
+    """The default fit, compared with UMAP to fewer dimensions."""
     print(f"Default fit of {_FIT_ROWS:,} x {_FEATURES} to {_COMPONENTS} dimensions, seconds")
     methods = {
         "skperco": _FIT_BY_SKPERCO,
@@ -202,18 +212,18 @@ def _fit(repeats):
         {name: _fits_of_a_process(code) for name, code in methods.items()}
         for _ in range(max(3, repeats // 5))
     ]
-    for number, kind in enumerate(("the first fit of a process", "its second fit")):
-        times = {name: [turn[name][number] for turn in turns] for name in methods}
+    for i, kind in enumerate(("first fit of a process", "second fit of a process")):
+        times = {name: [turn[name][i] for turn in turns] for name in methods}
         for name, seconds in times.items():
             line = f"  {kind:26}  {name:18} {np.median(seconds):6.1f}"
             if name != "skperco":
-                times_as_long = {"skperco": seconds, name: times["skperco"]}
-                line += f"  {_ratio(times_as_long, name)} times as long as skperco's"
+                inverted = {"skperco": seconds, name: times["skperco"]}
+                line += f"  {_ratio(inverted, name)} times as long as skperco"
             print(line)
 
 
 def _fits_of_a_process(code):
-    """Seconds of two fits, one after the other, in a new process."""
+    """Seconds of two consecutive fits in a new process."""
     work = _FITS.format(_FIT_ROWS, _FEATURES, torch.get_num_threads(), code)
     done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -246,45 +256,43 @@ new = lambda: UMAP({_UMAP_COMPONENTS}, metric="cosine", random_state={{}})
 
 
 def _transform(repeats):
-    """The student's map, beside that of PCA."""
+    """Transform of a linear student, compared with PCA."""
     print(f"transform of {_TRANSFORMED_ROWS:,} x {_FEATURES} to {_COMPONENTS} dimensions")
     rows = _embeddings(_TRANSFORMED_ROWS)
     distiller = CoherenceDistiller(_COMPONENTS, max_iter=5, random_state=0).fit(rows[:2000])
     pca = PCA(_COMPONENTS).fit(rows[:2000])
-    times = _in_turn(
+    times = _alternate(
         {"skperco": lambda: distiller.transform(rows), "PCA": lambda: pca.transform(rows)}, repeats
     )
     print(f"  {1e3 * np.median(times['skperco']):.0f} ms: {_ratio(times, 'PCA')} of PCA.transform")
 
 
 def _repeated_fits(_repeats):
-    """Whether memory, or the number of threads, grows from fit to fit."""
-    print(
-        "Repeated fits in one process: resident memory and threads after each, as Linux tells them"
-    )
-    rows, seen = _embeddings(3000), []
+    """Growth of memory and of the number of threads over several fits."""
+    print("Repeated fits in one process: resident memory and threads after each (Linux only)")
+    rows, measured = _embeddings(3000), []
     for seed in range(_REPEATED_FITS):
         CoherenceDistiller(_COMPONENTS, random_state=seed, device="cpu").fit(rows)
         gc.collect()
         with open("/proc/self/status") as status:
             fields = dict(line.split(":", 1) for line in status)
         megabytes = int(fields["VmRSS"].split()[0]) / 1024
-        seen.append(f"{megabytes:.0f} MB, {int(fields['Threads'])}")
-    print("  " + "   ".join(seen))
+        measured.append(f"{megabytes:.0f} MB, {int(fields['Threads'])}")
+    print("  " + "   ".join(measured))
 
 
 def _embeddings(n_rows):
-    """Random rows with a spectrum that falls as those of embeddings of text do."""
+    """Random rows with a decaying spectrum, similar to that of text embeddings."""
     rng = np.random.default_rng(0)
     spectrum = np.arange(1, _FEATURES + 1) ** -0.5
     return (rng.standard_normal((n_rows, _FEATURES)) * spectrum).astype(np.float32)
 
 
-def _in_turn(cases, repeats):
-    """Seconds of each case, one after the other, again and again.
+def _alternate(cases, repeats):
+    """Seconds of each case, in turn, several times.
 
-    Each is run twice, and timed the second time: for a while after a library has done its work,
-    its threads keep the cores from those of another.
+    Each is run twice and the second run is timed: for a while after a computation, the threads of
+    one library occupy the cores that another needs.
     """
     times = {name: [] for name in cases}
     for _ in range(repeats):
@@ -297,7 +305,7 @@ def _in_turn(cases, repeats):
 
 
 def _ratio(times, other):
-    """Median and quartiles, over the turns, of skperco's time over that of another."""
+    """Median and quartiles over the turns of the time of skperco divided by that of another."""
     low, middle, high = np.percentile(np.divide(times["skperco"], times[other]), [25, 50, 75])
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 

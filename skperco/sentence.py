@@ -11,7 +11,7 @@ _FILE = "student.safetensors"
 _KEY = "sentence_embedding"
 
 
-class StudentModule(_modules.Module):
+class StudentModule(_modules.Module):  # type: ignore[name-defined]
     """A fitted distiller behind a text encoder: one ``encode`` gives the small embeddings.
 
     Parameters

@@ -1,1 +1,1 @@
-"""What fidelity.py compares: data, methods, the losses people use, and the report."""
+"""Data, methods, losses, evaluation and reports that several benchmarks share."""

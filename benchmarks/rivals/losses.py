@@ -1,8 +1,8 @@
-"""Transfer losses that see no labels, each written from its formula.
+"""Losses of representation transfer without labels, each written from its formula.
 
-Every loss takes the rows of one batch as the student and the teacher see them, of any two
-widths, and returns a tensor of shape (). But for the contrast, it is 0 for a student that equals
-its teacher.
+Every loss takes student's and teacher's embeddings of one batch, whose numbers of dimensions may
+differ, and returns a tensor of shape (). All except the contrastive loss are 0 for a student that
+equals its teacher.
 """
 
 import torch
@@ -13,14 +13,14 @@ from skperco.dissimilarity._dense import without_diagonal
 _TEMPERATURE = 0.04
 _CONTRAST_TEMPERATURE = 0.07
 _CONTRAST_COMPONENTS = 128
-_NEAREST = 10
-# Two rows that coincide have no direction from one to the other.
-_SHORTEST = 1e-3
+_TOP_K = 10
+# Below this distance two rows count as equal, and the direction between them is undefined.
+_SMALLEST_DISTANCE = 1e-3
 _SMALLEST_PROBABILITY = 1e-12
 
 
 def rkd_distance(student, teacher):
-    """RKD-D: Huber loss of the distances, each side in units of its mean distance.
+    """RKD-D: Huber loss of the distances, each side divided by its mean distance.
 
     W. Park, D. Kim, Y. Lu, M. Cho, "Relational knowledge distillation", CVPR 2019, section
     3.2.1. https://arxiv.org/abs/1904.05068
@@ -36,15 +36,16 @@ def _relative_distances(rows):
 def rkd_angle(student, teacher):
     """RKD-A: Huber loss of the cosines of the angles in all triangles.
 
-    Park et al. 2019, section 3.2.2. Triangles are cubic in the rows: of a batch, as many of the
-    first rows are taken as have about as many triangles as the batch has pairs.
+    Park et al. 2019, section 3.2.2. The number of triangles is cubic in the number of rows, so
+    only the first n ** (2 / 3) rows are used, which have about as many triangles as the n rows of
+    the batch have pairs.
     """
-    few = max(3, round(len(student) ** (2 / 3)))
-    return functional.huber_loss(_angles(student[:few]), _angles(teacher[:few]))
+    n_rows = max(3, round(len(student) ** (2 / 3)))
+    return functional.huber_loss(_angles(student[:n_rows]), _angles(teacher[:n_rows]))
 
 
 def rkd(student, teacher):
-    """RKD-DA: distances, and angles twice.
+    """RKD-DA: RKD-D plus two times RKD-A.
 
     Park et al. 2019, section 4.1.
     """
@@ -52,15 +53,15 @@ def rkd(student, teacher):
 
 
 def _angles(rows):
-    """Cosines of the angles at each row, between the ways to any two others."""
-    ways = rows - rows[:, None]
-    ways = functional.normalize(without_diagonal(ways), dim=2, eps=_SHORTEST)
-    cosines = ways @ ways.mT
-    return torch.stack([without_diagonal(at_one_row) for at_one_row in cosines])
+    """Cosines of the angles at each row between the differences to any two other rows."""
+    differences = without_diagonal(rows - rows[:, None])
+    directions = functional.normalize(differences, dim=2, eps=_SMALLEST_DISTANCE)
+    cosines = directions @ directions.mT
+    return torch.stack([without_diagonal(of_one_row) for of_one_row in cosines])
 
 
 def pkt(student, teacher):
-    """PKT: divergence of the probabilities with which rows pick each other as neighbors.
+    """PKT: divergence of conditional probability distributions over the other rows.
 
     N. Passalis, A. Tefas, "Learning deep representations with probabilistic knowledge
     transfer", ECCV 2018, with the cosine kernel. https://arxiv.org/abs/1803.10837
@@ -74,7 +75,7 @@ def _cosine_kernel(rows):
 
 
 def similarity_preserving(student, teacher):
-    """SP: squared difference of the tables of inner products, their rows scaled to unit norm.
+    """SP: squared difference of the Gram matrices after L2 normalization of their rows.
 
     F. Tung, G. Mori, "Similarity-preserving knowledge distillation", ICCV 2019.
     https://arxiv.org/abs/1907.09682
@@ -92,8 +93,8 @@ def softmax_similarity(student, teacher):
     S. Abbasi Koohpayegani, A. Tejankar, H. Pirsiavash, "CompRess: Self-supervised learning by
     compressing representations", NeurIPS 2020, https://arxiv.org/abs/2010.14713; and, with a
     queue of keys and two temperatures, Z. Fang et al., "SEED: Self-supervised distillation for
-    visual representation", ICLR 2021, https://arxiv.org/abs/2101.04731. Here the batch stands
-    for memory bank and queue, and both sides have one temperature.
+    visual representation", ICLR 2021, https://arxiv.org/abs/2101.04731. Here the batch replaces
+    memory bank and queue, and both sides have the same temperature.
     """
     return _divergence(_log_softmax_similarities(teacher), _log_softmax_similarities(student))
 
@@ -103,21 +104,21 @@ def _log_softmax_similarities(rows):
 
 
 def pairwise_similarity(student, teacher):
-    """Absolute difference of the similarities: of all pairs, plus of the teacher's nearest.
+    """Mean absolute difference of similarities: of all pairs, plus of the teacher's top k.
 
     J. Yoon, R. Sinha, S. O. Arik, T. Pfister, "Matryoshka-Adaptor: Unsupervised and supervised
     tuning for smaller embedding dimensions", EMNLP 2024, https://arxiv.org/abs/2407.20243: the
-    pairwise and the top-k loss of the unsupervised form, at one dimension. Its third term keeps
-    adapted embeddings near the original ones, and has no meaning for fewer dimensions.
+    pairwise and the top-k loss of the unsupervised form, at one number of dimensions. Its third
+    term keeps adapted embeddings near the original ones, and is undefined for fewer dimensions.
     """
-    wanted = _cosines(teacher)
-    differences = (_cosines(student) - wanted).abs()
-    nearest = wanted.topk(min(_NEAREST, wanted.shape[1]), dim=1).indices
+    target = _cosines(teacher)
+    differences = (_cosines(student) - target).abs()
+    nearest = target.topk(min(_TOP_K, target.shape[1]), dim=1).indices
     return differences.mean() + differences.gather(1, nearest).mean()
 
 
 class Regression(torch.nn.Module):
-    """Regression of the teacher's rows, through a linear projector that is trained along.
+    """Regression onto the teacher's rows, with a linear projector that is trained jointly.
 
     A. Romero et al., "FitNets: Hints for thin deep nets", ICLR 2015,
     https://arxiv.org/abs/1412.6550.
@@ -127,10 +128,10 @@ class Regression(torch.nn.Module):
     error : callable
         `squared_error` or `cosine_error`.
     student, teacher : torch.Tensor
-        Rows to start from.
+        Rows before training.
     fitted : bool, default=True
-        Whether the projector starts as the least-squares fit, which suits a student that knows
-        something already, or is drawn from the orthogonal ones.
+        Whether the projector is initialized by least squares, which suits a student that is not
+        random, or as a random orthogonal matrix.
     """
 
     def __init__(self, error, student, teacher, *, fitted=True):
@@ -155,18 +156,19 @@ def cosine_error(prediction, teacher):
     return (1 - functional.cosine_similarity(prediction, teacher)).mean()
 
 
-class Contrast(torch.nn.Module):
-    """Contrast: of the teacher's rows in the batch, which one is the student's?
+class ContrastiveLoss(torch.nn.Module):
+    """Contrastive loss: classification of the teacher's row that belongs to a student's row.
 
-    Both sides go through linear maps, which are trained along, to directions in a common space.
+    Both sides are projected by linear maps, which are trained jointly, and normalized.
+
     After Y. Tian, D. Krishnan, P. Isola, "Contrastive representation distillation", ICLR 2020,
-    https://arxiv.org/abs/1910.10699; the negatives are the other rows of the batch, in place of
-    a memory of all rows.
+    https://arxiv.org/abs/1910.10699; the negatives are the other rows of the batch in place of a
+    memory bank.
 
     Parameters
     ----------
     student, teacher : torch.Tensor
-        Rows whose widths the maps have.
+        Rows with the numbers of dimensions of both sides.
     """
 
     def __init__(self, student, teacher):
@@ -176,11 +178,12 @@ class Contrast(torch.nn.Module):
         )
 
     def forward(self, student, teacher):
-        rows = zip(self.maps, (student, teacher), strict=True)
-        left, right = (functional.normalize(one(of_one), dim=1) for one, of_one in rows)
+        pairs = zip(self.maps, (student, teacher), strict=True)
+        left, right = (functional.normalize(project(rows), dim=1) for project, rows in pairs)
         logits = left @ right.T / _CONTRAST_TEMPERATURE
-        own = torch.arange(len(logits), device=logits.device)
-        return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+        target = torch.arange(len(logits), device=logits.device)
+        losses = [functional.cross_entropy(scores, target) for scores in (logits, logits.T)]
+        return sum(losses) / 2
 
 
 def _cosines(rows):
@@ -189,6 +192,6 @@ def _cosines(rows):
     return without_diagonal(directions @ directions.T)
 
 
-def _divergence(log_wanted, log_given):
-    """Kullback-Leibler divergence of the rows' distributions, their mean."""
-    return functional.kl_div(log_given, log_wanted, reduction="batchmean", log_target=True)
+def _divergence(log_target, log_input):
+    """Kullback-Leibler divergence of the distributions of the rows, averaged."""
+    return functional.kl_div(log_input, log_target, reduction="batchmean", log_target=True)

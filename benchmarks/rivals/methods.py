@@ -1,4 +1,4 @@
-"""The methods: what people use to make embeddings small, and what skperco offers."""
+"""Methods of dimensionality reduction and transfer: common ones, and those of skperco."""
 
 import warnings
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from sklearn.random_projection import GaussianRandomProjection
 
 from rivals import losses
 from rivals.cases import Rows
-from rivals.training import ClosedForm, Schedule, train, unit_rows
+from rivals.training import Schedule, tune_and_train, unit_rows
 from skperco import CoherenceDistiller
 
-_RIDGE_STRENGTHS = np.logspace(-2, 2, 9)
+_ALPHAS = np.logspace(-2, 2, 9)
 _MLP_UNITS = 256
 
 
 class Task(NamedTuple):
-    """What a method has to do: fit on these rows, so that n_components dimensions are left."""
+    """The rows that a method is fitted to, and the number of dimensions it has to reduce to."""
 
     rows: Rows
     compression: bool
@@ -36,19 +36,19 @@ class Task(NamedTuple):
 
     @property
     def targets(self):
-        """The teacher's rows to regress on: of unit norm under cosine, which sees no other."""
+        """The teacher's rows to regress on, of unit norm under cosine."""
         return normalize(self.rows.teacher) if self.metric == "cosine" else self.rows.teacher
 
 
 class Method(NamedTuple):
-    """A way to fit a task: from a Task to a function that embeds rows."""
+    """A method: `fit` takes a Task and returns a function that embeds rows."""
 
     title: str
     family: str
     fit: Callable
     # Whether another seed gives another fit.
     seeded: bool = True
-    # Only for the transfer from another input, and only where the input is the teacher's space.
+    # Whether it needs an input that is not the teacher's space, or one that is.
     transfer_only: bool = False
     compression_only: bool = False
 
@@ -66,7 +66,7 @@ def _projection(estimator, task):
 
 
 def _umap(task):
-    from umap import UMAP  # an optional extra, which takes seconds to import
+    from umap import UMAP  # optional, and takes seconds to import
 
     reducer = UMAP(n_components=task.n_components, metric=task.metric, random_state=task.seed)
     with warnings.catch_warnings():
@@ -76,25 +76,25 @@ def _umap(task):
 
 
 def _as_matrix(X):
-    """Sparse rows in the form that UMAP knows, which SciPy's arrays are not."""
+    """Sparse rows as a matrix: UMAP does not accept SciPy's sparse arrays."""
     return sp.csr_matrix(X) if sp.issparse(X) else X
 
 
-def _ridge(task, strengths=_RIDGE_STRENGTHS):
-    """Regression onto all dimensions of the teacher, its strength by leave-one-out."""
-    return RidgeCV(strengths).fit(task.rows.X, task.targets).predict
+def _ridge(task, alphas=_ALPHAS):
+    """Ridge regression onto all dimensions of the teacher; leave-one-out chooses alpha."""
+    return RidgeCV(alphas).fit(task.rows.X, task.targets).predict
 
 
-def ridge_directions(task, strengths=_RIDGE_STRENGTHS):
-    """Leading directions of a ridge regression, its strength by leave-one-out."""
-    predict = _ridge(task, strengths)
-    directions = _teacher_directions(task, predict(task.rows.X))
-    return lambda X: directions.transform(predict(X))
+def reduced_ridge(task, alphas=_ALPHAS):
+    """Top singular vectors or principal components of the predictions of a ridge regression."""
+    predict = _ridge(task, alphas)
+    reduction = _reduction(task, predict(task.rows.X))
+    return lambda X: reduction.transform(predict(X))
 
 
 def _mlp(task):
-    """A network that regresses the teacher's leading directions on the rows."""
-    targets = _teacher_directions(task, task.targets).transform(task.targets)
+    """A network that predicts the reduced teacher from the rows."""
+    targets = _reduction(task, task.targets).transform(task.targets)
     network = MLPRegressor(
         hidden_layer_sizes=(_MLP_UNITS,), early_stopping=True, random_state=task.seed
     )
@@ -103,30 +103,36 @@ def _mlp(task):
         return network.fit(task.rows.X, targets / targets.std()).predict
 
 
-def _teacher_directions(task, rows):
-    """Leading directions of the rows, seen from the origin under cosine, else from their mean."""
+def _reduction(task, rows):
+    """Linear dimensionality reduction of the rows, centered unless the metric is cosine."""
     estimator = TruncatedSVD if task.metric == "cosine" else PCA
     return estimator(task.n_components, random_state=0).fit(rows)
 
 
 def _trained(new_loss, task):
-    """The distiller's start, trained with a rival loss on batches as large as its references."""
-    start = ClosedForm(**_common(task), max_iter=0).fit(*_pair(task))
-    if not start.held_out_.X.shape[0]:
-        raise ValueError("too few rows to hold some out, which choose the learning rate.")
-    schedule = Schedule(task.steps, start.n_references, task.seed)
-    return train(start, partial(new_loss, task.metric), schedule).transform
+    """The distiller's initialization, trained with another loss.
+
+    A batch has as many rows as the distiller draws references.
+    """
+    schedule = Schedule(task.steps, CoherenceDistiller().n_references, task.seed)
+    initialize = partial(_initialize, task)
+    return tune_and_train(task.rows, initialize, partial(new_loss, task.metric), schedule)
 
 
-def relation(loss, metric, _images, _teacher):
-    """A loss of relations between the rows of a batch, of unit norm under cosine."""
+def _initialize(task, rows):
+    """The distiller without a step."""
+    return CoherenceDistiller(**_common(task), max_iter=0).fit(*_pair(task._replace(rows=rows)))
+
+
+def relation(loss, metric, _embeddings, _teacher):
+    """A loss of relations between the rows of a batch, which has unit rows under cosine."""
     if metric != "cosine":
         return loss
     return lambda student, teacher: loss(unit_rows(student), teacher)
 
 
-def _regression(error, _metric, images, teacher):
-    return losses.Regression(error, images, teacher)
+def _regression(error, _metric, embeddings, teacher):
+    return losses.Regression(error, embeddings, teacher)
 
 
 def _distiller(task, **options):
@@ -138,7 +144,7 @@ def _distiller(task, **options):
 
 
 def _common(task):
-    """What the distiller and the rivals that start as it does have in common."""
+    """Parameters of the distiller that do not depend on the loss."""
     return {
         "n_components": task.n_components,
         "metric": task.metric,
@@ -151,7 +157,7 @@ def _pair(task):
     return task.rows.X, None if task.compression else task.rows.teacher
 
 
-CLOSED, LEARNED, LOSS, OURS = "closed form", "learned", "loss, same student", "skperco"
+CLOSED, LEARNED, LOSS, SKPERCO = "closed form", "learned", "loss, same student", "skperco"
 
 
 def _loss_method(title, new_loss):
@@ -167,7 +173,7 @@ METHODS = {
     "svd": Method("TruncatedSVD", CLOSED, partial(_projection, TruncatedSVD), seeded=False),
     "ridge": Method("ridge, all dimensions", CLOSED, _ridge, seeded=False, transfer_only=True),
     "ridge-svd": Method(
-        "ridge + leading directions", CLOSED, ridge_directions, seeded=False, transfer_only=True
+        "ridge + SVD or PCA", CLOSED, reduced_ridge, seeded=False, transfer_only=True
     ),
     "mlp": Method("MLPRegressor", LEARNED, _mlp),
     "umap": Method("UMAP", LEARNED, _umap),
@@ -179,12 +185,12 @@ METHODS = {
     "sp": _loss_method("SP", partial(relation, losses.similarity_preserving)),
     "softmax": _loss_method("softmax-similarity KL", partial(relation, losses.softmax_similarity)),
     "pairwise": _loss_method("pairwise similarity", partial(relation, losses.pairwise_similarity)),
-    "distiller": Method("CoherenceDistiller", OURS, _distiller),
-    "distiller-near": Method(
-        "CoherenceDistiller, rank_power=0", OURS, partial(_distiller, rank_power=0.0)
+    "distiller": Method("CoherenceDistiller", SKPERCO, _distiller),
+    "distiller-local": Method(
+        "CoherenceDistiller, rank_power=0", SKPERCO, partial(_distiller, rank_power=0.0)
     ),
-    "distiller-far": Method(
-        "CoherenceDistiller, rank_power=1", OURS, partial(_distiller, rank_power=1.0)
+    "distiller-global": Method(
+        "CoherenceDistiller, rank_power=1", SKPERCO, partial(_distiller, rank_power=1.0)
     ),
 }
 DEFAULT = "distiller"

@@ -1,113 +1,93 @@
-"""A plain trainer, which gives every loss the distiller's student, start, rows and steps."""
+"""Training of students by any loss, from the distiller's initialization."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from skperco import CoherenceDistiller, neighbor_recall_score, perception_coherence_score
+from rivals.evaluation import validation_score
 from skperco.students._builtin import scaled_parameters
-from skperco.training._student_fit import Fit
-from skperco.training._teacher import Pool
 from skperco.utils._chunking import RowTaker
 
-# Learning rates to choose from, in units of the size of a parameter.
+# Learning rates to choose from, relative to the scale of a parameter.
 RATES = (0.001, 0.003, 0.01)
 CPU = torch.device("cpu")
-
-
-class ClosedForm(CoherenceDistiller):
-    """The distiller's start, and the rows that it would hold out of its first fit."""
-
-    def _decide(self, fitted, pool, held_out, *args):
-        self.fitted_, self.held_out_ = fitted.take(fitted.rows), held_out
-        self.decision_ = super()._decide(fitted, pool, held_out, *args)
-        return self.decision_
-
-    def _last_student(self, samples, *args):
-        self.samples_ = samples
-        return super()._last_student(samples, *args)
-
-    def start_on(self, samples):
-        """A Fit to the samples, before its first step."""
-        pool, state = Pool(samples, CPU), np.random.RandomState(0)
-        return Fit(samples, pool, self.decision_.plan, state, alpha=self.decision_.alpha)
+_VALIDATION_FRACTION = 0.1
+_MOST_HELD_OUT = 1000
 
 
 class Schedule(NamedTuple):
-    """How long to train, and what to draw for it."""
+    """Number of steps, rows in a batch, and the seed of the batches."""
 
     steps: int
     batch_size: int
     seed: int
 
 
-def train(start, new_loss, schedule):
-    """Train from the start with each learning rate, and with the best one on all rows.
+def hold_out(rows):
+    """Split rows at random into a validation set and a training set."""
+    n_rows = len(rows.teacher)
+    order = np.random.default_rng(0).permutation(n_rows)
+    n_held_out = min(round(_VALIDATION_FRACTION * n_rows), _MOST_HELD_OUT)
+    return rows.take(order[:n_held_out]), rows.take(order[n_held_out:])
+
+
+def tune_and_train(rows, initialize, new_loss, schedule):
+    """Choose the learning rate on held-out rows, then train on all rows.
 
     Parameters
     ----------
-    start : ClosedForm
-        Fitted, without a step. Its held-out rows choose the learning rate, by what the
-        distiller's default looks for: coherence and recall.
+    rows : Rows
+    initialize : callable
+        From rows to a CoherenceDistiller that is fitted to them without a step.
     new_loss : callable
-        Images and teacher's rows, which the loss may start from, to a loss of a batch.
+        From embeddings and teacher's rows, which the loss may be initialized with, to a loss of
+        a batch.
     schedule : Schedule
 
     Returns
     -------
-    start : ClosedForm
-        With the trained student.
+    embed : callable
+        From rows of X to their embeddings by the trained student.
     """
+    held_out, fitted = hold_out(rows)
+    initial = initialize(fitted)
 
-    def worth_of(rate):
-        return _worth(start, _train(start, start.fitted_, new_loss, rate, schedule))
+    def score(rate):
+        embed = _trained(fitted, initial, new_loss, rate, schedule)
+        return validation_score(held_out.teacher, embed(held_out.X), metric=initial.metric)
 
-    best = max(RATES, key=worth_of)
-    start.student_ = _train(start, start.samples_, new_loss, best, schedule).student
-    return start
-
-
-def _worth(start, fit):
-    """Coherence plus recall of the rows that were held out of the fit."""
-    rows = start.held_out_
-    metrics = {"metric": start.metric, "teacher_metric": rows.teacher_metric}
-    return worth(rows.representation, fit.embed(rows.X), **metrics)
+    best = max(RATES, key=score)
+    return _trained(rows, initialize(rows), new_loss, best, schedule)
 
 
-def worth(teacher, student, **metrics):
-    """What a learning rate is chosen by: coherence plus recall."""
-    scores = perception_coherence_score, neighbor_recall_score
-    return sum(score(teacher, student, **metrics) for score in scores)
+def _trained(rows, initial, new_loss, rate, schedule):
+    """Embed rows by a student that was trained from that of a distiller, a copy of it."""
+    distiller = copy.deepcopy(initial)
+    teacher = _teacher_rows(rows.teacher, initial.metric)
+    train(distiller.student_, RowTaker(rows.X, CPU), teacher, new_loss, rate, schedule)
+    return distiller.transform
 
 
-def _train(start, samples, new_loss, rate, schedule):
-    """A Fit to the samples, after all steps."""
-    fit = start.start_on(samples)
-    take = RowTaker(samples.X, CPU)
-    descend(fit.student, take, _teacher_rows(samples, start.metric), new_loss, rate, schedule)
-    return fit
-
-
-def descend(student, take, teacher, new_loss, rate, schedule):
+def train(student, take, teacher, new_loss, rate, schedule):
     """Train a student in place.
 
     Parameters
     ----------
     student : torch.nn.Module
     take : callable
-        Numbers of rows to what the student sees of them.
-    teacher : torch.Tensor
-        What the teacher sees of all rows.
+        From indices of rows to input of the student.
+    teacher : torch.Tensor of shape (n_rows, n_teacher_features)
     new_loss : callable
-        As for `train`.
+        As for `tune_and_train`.
     rate : float
-        Learning rate, in units of the size of each parameter.
+        Learning rate, relative to the scale of each parameter.
     schedule : Schedule
     """
-    everyone = torch.arange(len(teacher))
-    loss = new_loss(student(take(everyone)).detach(), teacher)
+    student.train()
+    loss = new_loss(student(take(torch.arange(len(teacher)))).detach(), teacher)
     optimizer, decay = _optimizer(student, loss, rate, schedule.steps)
     generator = torch.Generator().manual_seed(schedule.seed)
     for _ in range(schedule.steps):
@@ -118,9 +98,9 @@ def descend(student, take, teacher, new_loss, rate, schedule):
         decay.step()
 
 
-def _teacher_rows(samples, metric):
-    """Teacher's rows of unit norm under cosine; otherwise around their mean, as the student's."""
-    rows = torch.from_numpy(samples.representation).float()
+def _teacher_rows(rows, metric):
+    """Rows of unit norm under cosine; centered otherwise, as the student's are."""
+    rows = torch.from_numpy(rows).float()
     return unit_rows(rows) if metric == "cosine" else rows - rows.mean(0)
 
 
@@ -129,13 +109,14 @@ def unit_rows(rows):
 
 
 def _optimizer(student, loss, rate, steps):
-    """Adam with cosine decay, its rate measured by the size that a parameter has or may have."""
+    """Adam with cosine decay; the learning rate is relative to the scale of a parameter."""
     scaled = [(value, scale / value.numel() ** 0.5) for value, scale in scaled_parameters(student)]
     if isinstance(loss, torch.nn.Module):
-        scaled += [(value, _size(value)) for value in loss.parameters()]
-    optimizer = torch.optim.Adam([{"params": [value], "lr": rate * size} for value, size in scaled])
+        scaled += [(value, _scale(value)) for value in loss.parameters()]
+    groups = [{"params": [value], "lr": rate * scale} for value, scale in scaled]
+    optimizer = torch.optim.Adam(groups)
     return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 
-def _size(parameter):
+def _scale(parameter):
     return parameter.detach().square().mean().sqrt().item()

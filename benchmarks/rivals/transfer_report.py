@@ -1,20 +1,20 @@
-"""A picture of the contests between losses."""
+"""A plot of the experiments with losses of representation transfer."""
 
-# Okabe and Ito's colors, which the color-blind tell apart; shapes say the same again.
+# Okabe and Ito's palette for color blindness; markers differ too.
 _COLORS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#666666", "#D55E00", "#000000")
 _MARKERS = "osv^<>DX"
-_PANEL = (5.0, 4.0)
+_PANEL_SIZE = (5.0, 4.0)
 
 
 def draw(panels, names, path):
-    """Each figure against the student's size, a line for each loss.
+    """Plot scores against the student's size, with a line for each loss.
 
     Parameters
     ----------
     panels : dict
-        By (what is seen, size): a Panel.
+        A Panel for each (name of the data, size of the student).
     names : sequence of str
-        Of the figures to draw.
+        Scores to draw.
     path : Path
     """
     import matplotlib
@@ -23,7 +23,7 @@ def draw(panels, names, path):
     import matplotlib.pyplot as plt
 
     kinds = list(dict.fromkeys(kind for kind, _ in panels))
-    width, height = _PANEL
+    width, height = _PANEL_SIZE
     figure, axes = plt.subplots(
         len(names),
         len(kinds),
@@ -50,9 +50,9 @@ def draw(panels, names, path):
 
 
 def _draw_panel(ax, panels, name):
-    losses = next(iter(panels.values())).figures
+    losses = next(iter(panels.values())).scores
     for loss, color, marker in zip(losses, _COLORS, _MARKERS, strict=False):
         means = [panel.mean(loss, name) for panel in panels.values()]
-        spreads = [panel.spread(loss, name) for panel in panels.values()]
-        ax.errorbar(list(panels), means, spreads, color=color, marker=marker, label=loss)
+        stds = [panel.std(loss, name) for panel in panels.values()]
+        ax.errorbar(list(panels), means, stds, color=color, marker=marker, label=loss)
     ax.grid(alpha=0.3)

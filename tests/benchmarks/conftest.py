@@ -1,5 +1,5 @@
 import sys
 from pathlib import Path
 
-# The benchmarks are scripts, which find their own folder as they run.
+# Python puts the folder of a script on the path.
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

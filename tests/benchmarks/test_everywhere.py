@@ -1,18 +1,18 @@
-"""The benchmark runs, and its margins are what they are said to be."""
+"""The benchmark of the margins over closed forms."""
 
 import everywhere
 import pytest
-from rivals.judging import COHERENCE, RECALL
+from rivals.evaluation import COHERENCE, RECALL
 
 
-def test_the_margins_are_over_the_best_of_each_figure(monkeypatch, capsys):
+def test_margins_are_over_the_best_closed_form_for_each_score(monkeypatch, capsys):
     figures = {
         "pca": {COHERENCE: 0.7, RECALL: 0.5},
         "svd": {COHERENCE: 0.8, RECALL: 0.4},
         "distiller": {COHERENCE: 0.81, RECALL: 0.48},
     }
     monkeypatch.setattr(everywhere, "_SETTINGS", {("tumours", "euclidean"): (2,)})
-    monkeypatch.setattr(everywhere, "judge", lambda case, embed: figures[embed])
+    monkeypatch.setattr(everywhere, "evaluate", lambda case, embed: figures[embed])
     for name in figures:
         method = everywhere.METHODS[name]._replace(fit=lambda task, name=name: name)
         monkeypatch.setitem(everywhere.METHODS, name, method)
@@ -30,7 +30,7 @@ def test_the_margins_are_over_the_best_of_each_figure(monkeypatch, capsys):
         pytest.param("glosses-words", "cosine", marks=pytest.mark.slow),
     ],
 )
-def test_a_setting_runs(name, metric, monkeypatch, capsys):
+def test_setting_runs(name, metric, monkeypatch, capsys):
     monkeypatch.setattr(everywhere, "_SETTINGS", {(name, metric): (2,)})
     monkeypatch.setattr(everywhere, "_STEPS", 2)
     monkeypatch.setattr(everywhere, "_RIDGE_STRENGTHS", (1.0,))

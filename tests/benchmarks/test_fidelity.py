@@ -1,4 +1,4 @@
-"""The benchmark runs, and the rival losses are what their formulas say."""
+"""The benchmark of fidelity, and the losses that it compares, against slow references."""
 
 import fidelity
 import numpy as np
@@ -7,7 +7,7 @@ import torch
 from numpy.linalg import norm
 from numpy.testing import assert_allclose
 from rivals import cases, losses, methods, report
-from rivals.training import ClosedForm
+from rivals.training import hold_out
 
 
 def cosine(a, b):
@@ -36,12 +36,12 @@ def rkd_angle(student, teacher):
     def angle(rows, i, j, k):
         return cosine(rows[i] - rows[j], rows[k] - rows[j])
 
-    few = round(len(student) ** (2 / 3))
+    n_rows = round(len(student) ** (2 / 3))
     return np.mean(
         [
             huber(angle(student, i, j, k) - angle(teacher, i, j, k))
-            for j in range(few)
-            for i, k in pairs(few)
+            for j in range(n_rows)
+            for i, k in pairs(n_rows)
             if j not in (i, k)
         ]
     )
@@ -51,10 +51,10 @@ def divergence(probability, student, teacher):
     n = len(student)
     total = 0.0
     for i in range(n):
-        wanted = np.array([probability(teacher, i, j) for j in range(n) if j != i])
-        given = np.array([probability(student, i, j) for j in range(n) if j != i])
-        wanted, given = wanted / wanted.sum(), given / given.sum()
-        total += (wanted * np.log(wanted / given)).sum() / n
+        target = np.array([probability(teacher, i, j) for j in range(n) if j != i])
+        actual = np.array([probability(student, i, j) for j in range(n) if j != i])
+        target, actual = target / target.sum(), actual / actual.sum()
+        total += (target * np.log(target / actual)).sum() / n
     return total
 
 
@@ -79,9 +79,10 @@ def pairwise_similarity(student, teacher):
     for i in range(n):
         others = [j for j in range(n) if j != i]
         by_nearness = sorted(others, key=lambda j: -cosine(teacher[i], teacher[j]))
-        for kept, listed in ((every, others), (nearest, by_nearness[:10])):
-            kept += [
-                abs(cosine(student[i], student[j]) - cosine(teacher[i], teacher[j])) for j in listed
+        for differences, neighbors in ((every, others), (nearest, by_nearness[:10])):
+            differences += [
+                abs(cosine(student[i], student[j]) - cosine(teacher[i], teacher[j]))
+                for j in neighbors
             ]
     return np.mean(every) + np.mean(nearest)
 
@@ -99,13 +100,13 @@ ERRORS = [losses.squared_error, losses.cosine_error]
 
 @pytest.fixture
 def batch():
-    """Rows of a student and of its teacher, which resemble each other."""
+    """Embeddings of a student and of a similar teacher."""
     teacher = torch.randn(14, 6, generator=torch.Generator().manual_seed(0)).double()
     return teacher[:, :4].clone().requires_grad_(), teacher
 
 
 @pytest.mark.parametrize("slow", RELATIONS, ids=lambda slow: slow.__name__)
-def test_a_loss_of_relations_is_its_formula(slow, batch):
+def test_relation_loss_matches_its_formula(slow, batch):
     fast = getattr(losses, slow.__name__)
     student, teacher = batch
     assert_allclose(
@@ -114,7 +115,7 @@ def test_a_loss_of_relations_is_its_formula(slow, batch):
 
 
 @pytest.mark.parametrize("slow", RELATIONS, ids=lambda slow: slow.__name__)
-def test_a_loss_of_relations_is_zero_for_the_teacher_itself(slow, batch):
+def test_relation_loss_of_the_teacher_itself_is_zero(slow, batch):
     loss = getattr(losses, slow.__name__)
     _, teacher = batch
     student = teacher.clone().requires_grad_()
@@ -125,7 +126,7 @@ def test_a_loss_of_relations_is_zero_for_the_teacher_itself(slow, batch):
 
 
 @pytest.mark.parametrize("slow", RELATIONS, ids=lambda slow: slow.__name__)
-def test_coincident_rows_have_finite_gradients(slow, batch):
+def test_gradients_are_finite_if_rows_coincide(slow, batch):
     loss = getattr(losses, slow.__name__)
     _, teacher = batch
     student = teacher[:, :4].clone()
@@ -137,11 +138,11 @@ def test_coincident_rows_have_finite_gradients(slow, batch):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_regression_starts_from_least_squares(error, batch):
+def test_regression_projector_is_initialized_by_least_squares(error, batch):
     student, teacher = batch
-    images = student.detach()
-    loss = losses.Regression(error, images, teacher)
-    prediction = images.numpy() @ np.linalg.lstsq(images.numpy(), teacher.numpy())[0]
+    initial = student.detach()
+    loss = losses.Regression(error, initial, teacher)
+    prediction = initial.numpy() @ np.linalg.lstsq(initial.numpy(), teacher.numpy())[0]
     expected = {
         losses.squared_error: np.mean((prediction - teacher.numpy()) ** 2),
         losses.cosine_error: np.mean(
@@ -156,27 +157,26 @@ def test_regression_starts_from_least_squares(error, batch):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_regression_is_zero_for_the_rotated_teacher(error, batch):
+def test_regression_loss_of_a_rotated_teacher_is_zero(error, batch):
     _, teacher = batch
     rotated = teacher @ torch.linalg.qr(teacher[:6]).Q
     loss = losses.Regression(error, rotated, teacher)
     assert_allclose(loss(rotated, teacher).item(), 0, atol=1e-12)
 
 
-def test_rivals_see_the_rows_that_the_distiller_sees():
-    X = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
-    start = ClosedForm(4, max_iter=0, random_state=0).fit(X)
-    assert len(start.held_out_.X) == 30
-    together = np.concatenate([start.fitted_.X, start.held_out_.X])
+def test_held_out_rows_and_training_rows_are_a_partition():
+    X = np.random.default_rng(0).normal(size=(300, 8))
+    held_out, fitted = hold_out(cases.Rows(X, X, None))
+    assert len(held_out.X) == 30
+    together = np.concatenate([fitted.X, held_out.X])
     assert_allclose(np.sort(together, axis=0), np.sort(X, axis=0))
-    final = start.transform(X)
-    on_all, on_fitted = (start.start_on(part) for part in (start.samples_, start.fitted_))
-    assert_allclose(unit(on_all.embed(X)), final, atol=1e-6)
-    assert np.abs(unit(on_fitted.embed(X)) - final).max() > 1e-4
 
 
-def unit(rows):
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def test_other_losses_start_from_the_initialization_of_the_distiller():
+    X = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    task = methods.Task(cases.Rows(X, X, None), True, "cosine", 4, seed=0, steps=0)
+    distilled = methods.METHODS["distiller"].fit(task)(X)
+    assert_allclose(methods.METHODS["pkt"].fit(task)(X), distilled, atol=1e-6)
 
 
 @pytest.fixture
@@ -194,64 +194,64 @@ def files(tmp_path):
     return {name: str(tmp_path / f"{name}.npy") for name in arrays}
 
 
-def run(files, tmp_path, names, *chosen):
+def run(files, tmp_path, names, *extra):
     options = [f"--{name}={files[name]}" for name in names]
     small = ["--fit-rows=250", "--dims", "4", "12", "--seeds=1", "--steps=2"]
-    fidelity.main([*options, *small, f"--output={tmp_path}", *chosen])
+    fidelity.main([*options, *small, f"--output={tmp_path}", *extra])
     return (tmp_path / "fidelity.md").read_text(encoding="utf-8")
 
 
 def methods_in(text):
-    """First column of the table, without its two lines of heading."""
+    """First column of the table, without the two lines of its heading."""
     return [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")][2:]
 
 
-def titles(compression, *left_out):
+def titles(compression, *skipped):
     return [
         method.title
         for name, method in methods.METHODS.items()
-        if method.suits(compression) and name not in left_out
+        if method.suits(compression) and name not in skipped
     ]
 
 
 @pytest.mark.parametrize("names", [["teacher"], ["teacher", "input", "labels"]])
-def test_the_table_names_every_method(names, files, tmp_path, monkeypatch, capsys):
+def test_table_contains_every_method(names, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fidelity.importlib.util, "find_spec", lambda name: None)
     text = run(files, tmp_path, names)
     assert methods_in(text) == titles("input" not in names, "umap")
     assert ("logistic accuracy" in text) == ("labels" in names)
-    assert "Ahead of the default" in text
+    assert "Better than the default" in text
     assert (tmp_path / "fidelity.png").stat().st_size > 10_000
     captured = capsys.readouterr()
     assert text in captured.out
-    assert "UMAP is left out" in captured.err
-    assert "no more than 12 dimensions: left out" in captured.err
+    assert "UMAP is skipped" in captured.err
+    assert "no more than 12 dimensions: skipped" in captured.err
 
 
-def test_only_chosen_methods_run(files, tmp_path):
+def test_only_selected_methods_run(files, tmp_path):
     text = run(files, tmp_path, ["teacher"], "--metric=euclidean", "--methods", "pca", "sp")
     assert methods_in(text) == ["PCA", "SP"]
 
 
 @pytest.mark.parametrize("name", cases.CASES)
-def test_a_case_has_matching_rows(name):
+def test_arrays_of_a_case_have_equal_numbers_of_rows(name):
     case = cases.load_case(name)
     for rows in (case.fit, case.judged):
         assert rows.X.shape[0] == len(rows.teacher) == len(rows.labels)
     assert case.compression == (case.fit.X.shape == case.fit.teacher.shape)
 
 
-def test_the_verdict_names_who_is_ahead():
-    def figures(coherence, recall):
+def test_methods_better_than_the_default_are_named():
+    def scores(coherence, recall):
         return [{"coherence": coherence, "recall@10": recall}]
 
     panel = report.Panel(
-        "", {"pca": figures(0.8, 0.5), "svd": figures(0.9, 0.3), "distiller": figures(0.7, 0.4)}
+        "", {"pca": scores(0.8, 0.5), "svd": scores(0.9, 0.3), "distiller": scores(0.7, 0.4)}
     )
     assert report.table(panel).endswith("recall@10: PCA.")
 
 
-def test_labels_keep_their_distance():
+def test_labels_do_not_overlap():
     heights = report._spread_out([0.5, 0.5, 0.5, 0.97, 0.98])
     assert (np.diff(heights) > 0.05).all()
     assert heights[-1] <= 1
