@@ -59,7 +59,7 @@ class AnchorBlock(NamedTuple):
 class Representations:
     """Several representations of the same samples, without the samples of weight zero.
 
-    Shapes are checked at once, and values when they are read: only those that are needed.
+    Shapes are checked immediately; values are checked when they are read.
 
     Parameters
     ----------

@@ -75,15 +75,15 @@ def row_chunks(*matrices: torch.Tensor, weights: torch.Tensor | None) -> Iterato
 
 
 class Counts(NamedTuple):
-    """Total weights of the pairs of each reference with the other references.
+    """Weights of the concordant and of the strict pairs of each reference.
 
     Attributes
     ----------
     concordant : torch.Tensor of shape (n_anchors, n_references), float64
-        Of the pairs that the teacher orders strictly, those that the student orders the same
-        way; a pair that the student ties counts one half.
+        Weight of the strict pairs that the student orders the same way; a pair that the student
+        ties counts one half.
     strict : torch.Tensor of shape (n_anchors, n_references), float64
-        Of the pairs that the teacher orders strictly.
+        Weight of the pairs that the teacher orders strictly.
     """
 
     concordant: torch.Tensor
@@ -156,7 +156,7 @@ class Ranking(NamedTuple):
 def rank(
     dissimilarities: torch.Tensor, weights: torch.Tensor | None = None, rtol: float = 0.0
 ) -> Ranking:
-    """Rank each row; neighboring values tie if they differ by this fraction of its largest."""
+    """Rank each row; neighboring values tie up to a difference of `rtol` times its largest."""
     ordered, order = sort_rows(dissimilarities)
     return _ranking_of_sorted(ordered, order, weights, rtol)
 

@@ -85,7 +85,7 @@ class ProjectionStudent(LinearStudent):
     def forward(self, rows: torch.Tensor, row_norms: torch.Tensor | None = None) -> torch.Tensor:
         """Embeddings of the rows, dense or in CSR layout: (n_rows, n_components).
 
-        Their norms, of shape (n_rows, 1), are computed if they are None.
+        Their norms, of shape (n_rows, 1), are computed if they are not given.
         """
         if row_norms is None:
             row_norms = norms_of(rows)
@@ -103,7 +103,7 @@ class ProjectionStudent(LinearStudent):
 class _ResidualNormCorrection(torch.autograd.Function):
     """The correction of :class:`ProjectionStudent`, with a fused backward pass.
 
-    It needs a third of the passes over matrices of the size of the embeddings that autograd needs.
+    Autograd would need three times as many passes over matrices of the size of the embeddings.
     """
 
     @staticmethod
@@ -201,7 +201,7 @@ class MLPStudent(torch.nn.Module):
     def forward(self, rows: torch.Tensor, row_norms: torch.Tensor | None = None) -> torch.Tensor:
         """Embeddings of the rows, dense or in CSR layout: (n_rows, n_components).
 
-        Their norms, of shape (n_rows, 1), are computed if they are needed and None.
+        Their norms, of shape (n_rows, 1), are computed if they are needed and not given.
         """
         if not self.is_homogeneous:
             return self.linear(rows) + self._perceptron(rows @ self.hidden[0].T)
