@@ -87,7 +87,9 @@ class Ridge:
             The predictions if X has many columns, else a map that computes them, to save memory.
         """
         if self._has_few_columns:
-            return MappedRows(X, self.fit(targets, alpha), targets.shape[1])
+            regression = self.fit(targets, alpha)
+            # mypy does not know that a NamedTuple with __call__ is callable.
+            return MappedRows(X, regression, targets.shape[1])  # type: ignore[arg-type]
         targets = targets[:]
         pieces = chunks(targets.shape[1], _outputs_at_once(self._design))
         return np.hstack([self.fit(targets[:, outputs], alpha)(X) for outputs in pieces])

@@ -249,7 +249,7 @@ def _ranking_of_sorted(
         before, until = start.double(), stop.double()
         total: torch.Tensor | int = ordered.shape[1]
         if weights is not None:
-            sums = prefix_sums(arrange(weights, order))
+            sums = prefix_sums(weights.expand(order.shape).gather(1, order))
             before, until, total = sums.gather(1, start), sums.gather(1, stop), sums[:, -1:]
         tied, untied = until - before, before + (total - until)
         return Ranking(order, start, _unsort(tied, order), _unsort(untied, order), True)
