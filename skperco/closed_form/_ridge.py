@@ -89,7 +89,7 @@ class Ridge:
         if self._has_few_columns:
             regression = self.fit(targets, alpha)
             # mypy does not know that a NamedTuple with __call__ is callable.
-            return MappedRows(X, regression, targets.shape[1])  # type: ignore[arg-type]
+            return MappedRows(X, regression.__call__, targets.shape[1])
         targets = targets[:]
         pieces = chunks(targets.shape[1], _outputs_at_once(self._design))
         return np.hstack([self.fit(targets[:, outputs], alpha)(X) for outputs in pieces])
