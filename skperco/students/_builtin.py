@@ -123,7 +123,7 @@ class _ResidualNormCorrection(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @without_autocast
-    def backward(  # type: ignore[override]  # one output has one gradient
+    def backward(
         ctx: Any, grad: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
         embeddings, norms, row_norms, residual, stretch, shift = ctx.saved_tensors
