@@ -74,7 +74,7 @@ def perception_coherence_score(
         Draws the anchors and references; repeatable by default.
     n_jobs : int, default=None
         Number of blocks of anchors to process in parallel, as in joblib: None means 1 unless in a
-        :class:`joblib.parallel_config` context, -1 all processors. The score does not depend on
+        ``joblib.parallel_config`` context, -1 all processors. The score does not depend on
         it.
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", ..., or "auto" for a GPU if there is one.
