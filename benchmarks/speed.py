@@ -22,12 +22,12 @@ from itertools import islice
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from skperco.training._trainer import Settings, Trainer
 from threadpoolctl import threadpool_limits
 
 from skperco import CoherenceDistiller, percentile_rank, soft_percentile_rank
 from skperco.students._builtin import embeddings_of
 from skperco.training._teacher import Teacher
+from skperco.training._trainer import Settings, Trainer
 from skperco.utils._chunking import RowTaker
 
 _ROWS = 64

@@ -1,6 +1,11 @@
-"""Landmark multidimensional scaling: coordinates of a teacher that is given by dissimilarities."""
+"""Coordinates of a teacher with any dissimilarity, by landmark multidimensional scaling."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from skperco.closed_form._truncated_svd import unit_norm_rows, weighted_sum
@@ -11,26 +16,33 @@ from skperco.utils._chunking import MappedRows, blocks
 _SCALING_DIMENSIONS = 256
 _LANDMARKS = 1000
 _ROWS_PER_BLOCK = 2**13
-# Up to this number of rows their coordinates are kept, since they are expensive to compute.
+# Up to this number of rows the coordinates are stored, since they are expensive to compute.
 _ROWS_KEPT = 2**16
 
 
-def teacher_coordinates(teacher, metric, sample_weight, random_state, device):
-    """Coordinates of the rows whose euclidean order resembles the teacher's.
+def teacher_coordinates(
+    teacher: NDArray[np.floating],
+    metric: str | Callable,
+    sample_weight: NDArray[np.float64],
+    random_state: np.random.RandomState,
+    device: torch.device,
+) -> NDArray[np.floating] | MappedRows:
+    """Coordinates whose Euclidean distances approximate the order of the teacher's dissimilarities.
 
-    Unit rows under cosine, centered rows under the metrics of a norm, and landmark
-    multidimensional scaling under any other.
+    For angular metrics, rows scaled to unit norm; for other named metrics, centered rows; for
+    precomputed and callable ones, landmark multidimensional scaling.
 
     Parameters
     ----------
     teacher : ndarray of shape (n_samples, n_features)
-        Embeddings, or the (n_samples, n_samples) table with ``metric="precomputed"``.
+        Embeddings, or the (n_samples, n_samples) dissimilarity matrix with
+        ``metric="precomputed"``.
     metric : str or callable
     sample_weight : ndarray of shape (n_samples,)
-        Rows of weight zero have coordinates, but do not influence those of others.
+        Rows of weight zero have coordinates, but do not influence those of other rows.
     random_state : RandomState
     device : torch.device
-        Where a callable is called.
+        Device of the tensors that a callable takes.
 
     Returns
     -------
@@ -43,39 +55,52 @@ def teacher_coordinates(teacher, metric, sample_weight, random_state, device):
         mean = (weighted_sum(teacher, sample_weight) / sample_weight.sum()).astype(teacher.dtype)
         return MappedRows(teacher, lambda rows: rows - mean, teacher.shape[1])
 
-    def dissimilarities(rows, columns):
+    def dissimilarities(
+        rows: NDArray[np.integer], columns: NDArray[np.integer]
+    ) -> NDArray[np.floating]:
         return dissimilarity_table(teacher, metric, rows, columns, device=device).cpu().numpy()
 
     landmarks = random_state.permutation(np.flatnonzero(sample_weight))[:_LANDMARKS]
-    coordinates = classical_scaling(dissimilarities, landmarks, len(teacher), _SCALING_DIMENSIONS)
+    coordinates = landmark_mds(dissimilarities, landmarks, len(teacher), _SCALING_DIMENSIONS)
     if len(teacher) > _ROWS_KEPT:
         return coordinates
     return np.concatenate([block for _, block in blocks(coordinates, _ROWS_PER_BLOCK)])
 
 
-def _centered_directions(rows):
+def _centered_directions(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     return unit_norm_rows(rows - rows.mean(1, keepdims=True))
 
 
-def classical_scaling(dissimilarities, landmarks, n_rows, n_dimensions):
-    """Coordinates whose squared distances resemble squared dissimilarities.
+def landmark_mds(
+    dissimilarities: Callable[[Any, NDArray[np.integer]], NDArray[np.floating]],
+    landmarks: NDArray[np.integer],
+    n_rows: int,
+    n_dimensions: int,
+) -> MappedRows:
+    """Landmark multidimensional scaling.
 
-    Landmark multidimensional scaling [1]_: eigenvectors of the doubly centered table of a few
-    landmarks, and every row placed by its dissimilarities to them.
+    Classical scaling of a few landmarks, and out-of-sample (Nystroem) placement of every row by
+    its dissimilarities to them [1]_.
 
     Parameters
     ----------
     dissimilarities : callable
-        Numbers of rows, twice, to the table between them, an ndarray.
+        Takes the indices of rows and of columns, and returns their dissimilarity matrix.
     landmarks : ndarray of int
-        Their numbers.
+        Indices of the landmarks.
     n_rows : int
     n_dimensions : int
-        Number of coordinates. Those that the table of the landmarks does not have are zero.
+        Number of coordinates; those beyond the number of positive eigenvalues are zero.
 
     Returns
     -------
     coordinates : MappedRows of shape (n_rows, n_dimensions), float64
+
+    Notes
+    -----
+    `sklearn.manifold.ClassicalMDS` gives the same coordinates of the landmarks up to signs, but
+    computes all eigenvectors, and nan for negative eigenvalues, which occur if dissimilarities
+    are not Euclidean.
 
     References
     ----------
@@ -88,12 +113,14 @@ def classical_scaling(dissimilarities, landmarks, n_rows, n_dimensions):
     centered = -(squared - means - means[:, None] + means.mean()) / 2
     last = len(landmarks) - 1
     values, vectors = eigh(centered, subset_by_index=[max(0, last - n_dimensions + 1), last])
-    real = values > 1e-9 * max(values[-1], 0)
-    placing = np.zeros((len(landmarks), n_dimensions))
-    placing[:, : real.sum()] = vectors[:, real][:, ::-1] / np.sqrt(values[real][::-1])
+    positive = values > 1e-9 * max(values[-1], 0)
+    projection = np.zeros((len(landmarks), n_dimensions))
+    projection[:, : positive.sum()] = vectors[:, positive][:, ::-1] / np.sqrt(
+        values[positive][::-1]
+    )
 
-    def place(rows):
+    def place(rows: NDArray[np.integer]) -> NDArray[np.float64]:
         squared = np.square(dissimilarities(rows, landmarks), dtype=np.float64)
-        return (means - squared) @ placing / 2
+        return (means - squared) @ projection / 2
 
-    return MappedRows(np.arange(n_rows), place, placing.shape[1])
+    return MappedRows(np.arange(n_rows), place, n_dimensions)

@@ -1,11 +1,13 @@
 """Blockwise anchor-to-reference dissimilarities of several representations of the same samples."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -21,12 +23,12 @@ from skperco.utils._validation import (
     check_sample_weight,
 )
 
-# Up to so many samples every anchor and every reference is used, unless numbers are given.
+# Up to this number of samples all of them are anchors and references by default.
 EXACT_SAMPLES = 4000
 SAMPLED_ANCHORS = 1000
 SAMPLED_REFERENCES = 2000
 _ENTRIES_PER_BLOCK = 2**19
-_LEAST_ANCHORS_PER_BLOCK = 8
+_MIN_ANCHORS_PER_BLOCK = 8
 _ROWS_PER_CHUNK = 2**14
 # Distances whose difference is at most this fraction of the largest are ties, since the difference
 # may be a rounding error.
@@ -45,40 +47,47 @@ class AnchorBlock(NamedTuple):
     dissimilarities : list of torch.Tensor of shape (n_block, n_others), float64
         To the references, in each representation.
     weights : torch.Tensor of shape (n_block, n_others), float64, or None
-        Of the references; None if all weigh the same.
+        Of the references; None if all are equal.
     """
 
-    positions: np.ndarray
-    own: np.ndarray
-    dissimilarities: list
+    positions: NDArray[np.integer]
+    own: NDArray[np.integer]
+    dissimilarities: list[torch.Tensor]
     weights: torch.Tensor | None
 
 
-class Views:
-    """Representations of the same samples, checked; without the samples of weight zero.
+class Representations:
+    """Several representations of the same samples, without the samples of weight zero.
 
-    Values are checked when they are read, and only those that are read.
+    Shapes are checked immediately; values are checked when they are read.
 
     Parameters
     ----------
     representations : dict
-        What the caller calls each, to the array-like and its metric.
+        Maps the name of each representation in error messages to its rows and its metric.
     sample_weight : array-like of shape (n_samples,) or None
     device : str or torch.device
 
     Attributes
     ----------
     kept : ndarray of shape (n_samples,)
-        Numbers of the samples of positive weight.
+        Indices of the samples of positive weight.
     weights : ndarray of shape (n_samples,)
-        Theirs.
+        Their weights.
     n_samples, n_given : int
-        How many have a positive weight, and how many there are.
+        Number of samples of positive weight, and of all samples.
     """
 
-    def __init__(self, representations, sample_weight, device):
-        self._views = [_View(name, *given) for name, given in representations.items()]
-        first, *others = self._views
+    def __init__(
+        self,
+        representations: Mapping[str, tuple[Any, str | Callable]],
+        sample_weight: ArrayLike | None,
+        device: str | torch.device,
+    ) -> None:
+        self._representations = [
+            _Representation(name, *given) for name, given in representations.items()
+        ]
+        first, *others = self._representations
         for other in others:
             check_same_rows(first.rows, other.rows, first.name, other.name)
         weights = check_sample_weight(sample_weight, first.rows.shape[0])
@@ -89,32 +98,46 @@ class Views:
         self.n_given = len(weights)
 
     @property
-    def rtols(self):
-        """Share of the largest dissimilarity by which others differ and yet tie, for each."""
-        return [view.rtol for view in self._views]
+    def rtols(self) -> list[float]:
+        """Relative tolerance of ties of each representation."""
+        return [representation.rtol for representation in self._representations]
 
-    def require(self, n_samples, for_what):
+    def require(self, n_samples: int, for_what: str) -> None:
         """Raise a ValueError if there are fewer samples."""
         if self.n_samples < n_samples:
-            names = " and ".join(view.name for view in self._views)
+            names = " and ".join(representation.name for representation in self._representations)
             raise ValueError(
                 f"{names} need at least {n_samples} samples of positive "
                 f"weight ({for_what}), got {self.n_samples}."
             )
 
-    def draw(self, n_anchors, n_references, rng):
-        """Indices of the anchors and of the references."""
+    def draw(
+        self, n_anchors: int | None, n_references: int | None, rng: np.random.RandomState
+    ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """Draw the indices of the anchors and of the references."""
         return self.draw_anchors(n_anchors, rng), self.draw_references(n_references, rng)
 
-    def draw_anchors(self, n_anchors, rng):
-        """Indices of the anchors."""
+    def draw_anchors(
+        self, n_anchors: int | None, rng: np.random.RandomState
+    ) -> NDArray[np.integer]:
+        """Draw the indices of the anchors."""
         return self._draw(n_anchors, SAMPLED_ANCHORS, rng, "n_anchors", least=1)
 
-    def draw_references(self, n_references, rng):
-        """Indices of the references."""
+    def draw_references(
+        self, n_references: int | None, rng: np.random.RandomState
+    ) -> NDArray[np.integer]:
+        """Draw the indices of the references."""
         return self._draw(n_references, SAMPLED_REFERENCES, rng, "n_references", least=3)
 
-    def _draw(self, n_drawn, n_default, rng, name, *, least):
+    def _draw(
+        self,
+        n_drawn: int | None,
+        n_default: int,
+        rng: np.random.RandomState,
+        name: str,
+        *,
+        least: int,
+    ) -> NDArray[np.integer]:
         if n_drawn is None:
             n_drawn = self.n_samples if self.n_samples <= EXACT_SAMPLES else n_default
         n_drawn = min(check_count(n_drawn, name, least=least), self.n_samples)
@@ -122,17 +145,23 @@ class Views:
             return np.arange(n_drawn)
         return rng.permutation(self.n_samples)[:n_drawn]
 
-    def look(self, function, anchors, references, n_jobs=None):
-        """Call a function with every AnchorBlock of the anchors, a block at a time.
+    def map_blocks(
+        self,
+        function: Callable[[AnchorBlock], Any],
+        anchors: NDArray[np.integer],
+        references: NDArray[np.integer],
+        n_jobs: int | None = None,
+    ) -> list:
+        """Call a function on each AnchorBlock of the anchors.
 
         Parameters
         ----------
         function : callable
         anchors, references : ndarray of int
-            Among the samples of positive weight.
+            Indices among the samples of positive weight.
         n_jobs : int, default=None
-            How many blocks to work on at once, as joblib understands it; by threads, unless
-            its backend is another.
+            Number of blocks to process in parallel, as in joblib; by threads, unless joblib's
+            context names another backend.
 
         Returns
         -------
@@ -142,7 +171,7 @@ class Views:
         own[references] = np.arange(len(references))
         own = own[anchors]
         self._fetch(anchors, references)
-        size = max(_LEAST_ANCHORS_PER_BLOCK, _ENTRIES_PER_BLOCK // len(references))
+        size = max(_MIN_ANCHORS_PER_BLOCK, _ENTRIES_PER_BLOCK // len(references))
         blocks = [
             group[rows]
             for group in (np.flatnonzero(own >= 0), np.flatnonzero(own < 0))
@@ -151,106 +180,127 @@ class Views:
         weights = None
         if np.ptp(self.weights) > 0:
             weights = torch.from_numpy(self.weights[references]).to(self.device)
-        scenes = [_ReferenceBlock(view, self.kept[references], self.device) for view in self._views]
-        call = delayed(partial(_call, function))
+        prepared = [
+            _PreparedReferences(representation, self.kept[references], self.device)
+            for representation in self._representations
+        ]
+        call = delayed(partial(_call_on_block, function, prepared, weights))
         return Parallel(n_jobs=n_jobs, prefer="threads")(
-            call(scenes, self.kept[anchors[places]], places, own[places], weights)
-            for places in blocks
+            call(self.kept[anchors[positions]], positions, own[positions]) for positions in blocks
         )
 
-    def _fetch(self, anchors, references):
+    def _fetch(self, anchors: NDArray[np.integer], references: NDArray[np.integer]) -> None:
         """Compute the rows of Dask arrays together, if they are few, not once for each array."""
-        lazy = [view.rows for view in self._views if isinstance(view.rows, LazyRows)]
-        samples = np.union1d(anchors, references) if lazy else []
-        if 0 < len(samples) <= _ROWS_PER_CHUNK:
-            fetch(lazy, self.kept[samples])
+        lazy = [one.rows for one in self._representations if isinstance(one.rows, LazyRows)]
+        if lazy:
+            samples = np.union1d(anchors, references)
+            if len(samples) <= _ROWS_PER_CHUNK:
+                fetch(lazy, self.kept[samples])
 
 
-def _call(function, scenes, anchors, places, own, weights):
-    seen = [scene.from_anchors(anchors) for scene in scenes]
+def _call_on_block(
+    function: Callable[[AnchorBlock], Any],
+    prepared: list["_PreparedReferences"],
+    weights: torch.Tensor | None,
+    anchors: NDArray[np.integer],
+    positions: NDArray[np.integer],
+    own: NDArray[np.integer],
+) -> Any:
+    dissimilarities = [references.dissimilarities(anchors) for references in prepared]
     if weights is not None:
-        weights = weights.expand(seen[0].shape)
+        weights = weights.expand(dissimilarities[0].shape)
     if own[0] >= 0:
-        seen = [without_own(dissimilarities, own) for dissimilarities in seen]
+        dissimilarities = [without_own(values, own) for values in dissimilarities]
         weights = None if weights is None else without_own(weights, own)
-    return function(AnchorBlock(places, own, seen, weights))
+    return function(AnchorBlock(positions, own, dissimilarities, weights))
 
 
-def without_own(values, own):
-    """Drop from each row the entry at its own place."""
-    places = torch.arange(values.shape[1] - 1, device=values.device)
-    before = places < torch.from_numpy(own).to(values.device)[:, None]
+def without_own(values: torch.Tensor, own: NDArray[np.integer]) -> torch.Tensor:
+    """Drop from each row the entry at the anchor's own position."""
+    positions = torch.arange(values.shape[1] - 1, device=values.device)
+    before = positions < torch.from_numpy(own).to(values.device)[:, None]
     return torch.where(before, values[:, :-1], values[:, 1:])
 
 
-def with_own(values, own):
-    """Undo :func:`without_own`, with zeros at the own places."""
-    places = torch.arange(values.shape[1] + 1, device=values.device)
-    own = torch.from_numpy(own).to(values.device)[:, None]
+def with_own(values: torch.Tensor, own: NDArray[np.integer]) -> torch.Tensor:
+    """Undo :func:`without_own`, with zeros at the anchors' own positions."""
+    positions = torch.arange(values.shape[1] + 1, device=values.device)
+    own_column = torch.from_numpy(own).to(values.device)[:, None]
     left, right = (torch.nn.functional.pad(values, sides) for sides in ((0, 1), (1, 0)))
-    return torch.where(places < own, left, torch.where(places > own, right, 0))
+    return torch.where(positions < own_column, left, torch.where(positions > own_column, right, 0))
 
 
-class _View:
+class _Representation:
     """One representation and its metric."""
 
-    def __init__(self, name, rows, metric):
+    def __init__(self, name: str, rows: Any, metric: str | Callable) -> None:
         self.name = name
         self.metric = metric
         self.rows = check_embeddings(rows, name, metric=metric, accept_sparse=True, lazy=True)
         self.rtol = _TIE_RTOL if isinstance(metric, str) and metric != "precomputed" else 0.0
 
-    def take(self, numbers):
-        """Rows by their numbers, finite and in double precision."""
-        taken = take_rows(self.rows, numbers)
+    def take(self, indices: NDArray[np.integer]) -> Any:
+        """Rows by their indices, checked to be finite, in double precision."""
+        taken = take_rows(self.rows, indices)
         assert_all_finite(taken, input_name=self.name)
         if not sp.issparse(taken):
             taken = np.ascontiguousarray(taken)
         return taken.astype(np.float64, copy=False)
 
 
-class _ReferenceBlock:
-    """Dissimilarities to the references in one representation."""
+class _PreparedReferences:
+    """References of one representation, prepared for dissimilarities to blocks of anchors."""
 
-    def __init__(self, view, references, device):
-        self.view = view
+    def __init__(
+        self,
+        representation: _Representation,
+        references: NDArray[np.integer],
+        device: torch.device,
+    ) -> None:
+        self.representation = representation
         self.references = references
         self.device = device
-        self.is_table = view.metric == "precomputed"
-        # A longer list of references is prepared again for each block, to bound the memory.
-        self.held = None
-        if not self.is_table and len(references) <= _ROWS_PER_CHUNK:
-            self.held = self._look_at(references)
+        self.is_precomputed = representation.metric == "precomputed"
+        # More references are prepared again for each block, to bound the memory.
+        self.prepared = None
+        if not self.is_precomputed and len(references) <= _ROWS_PER_CHUNK:
+            self.prepared = self._prepare(references)
 
-    def from_anchors(self, anchors):
+    def dissimilarities(self, anchors: NDArray[np.integer]) -> torch.Tensor:
         """Dissimilarities of the anchors to all references, (n_anchors, n_references)."""
-        if self.is_table:
-            table = self.view.rows[np.ix_(anchors, self.references)]
-            assert_all_finite(table, input_name=self.view.name)
-            return torch.from_numpy(table).to(self.device, torch.float64)
-        anchors = self._take(anchors)
-        if self.held is not None:
-            seen = self.held(anchors)
+        metric, name = self.representation.metric, self.representation.name
+        if self.is_precomputed:
+            block = self.representation.rows[np.ix_(anchors, self.references)]
+            assert_all_finite(block, input_name=name)
+            return torch.from_numpy(block).to(self.device, torch.float64)
+        rows = self._take(anchors)
+        if self.prepared is not None:
+            dissimilarities = self.prepared(rows)
         else:
             pieces = chunks(len(self.references), _ROWS_PER_CHUNK)
-            seen = torch.cat(
-                [self._look_at(self.references[piece])(anchors) for piece in pieces], dim=1
+            dissimilarities = torch.cat(
+                [self._prepare(self.references[piece])(rows) for piece in pieces], dim=1
             )
-        return check_no_nan(seen, self.view.metric, f"the metric of {self.view.name}")
+        return check_no_nan(dissimilarities, metric, f"the metric of {name}")
 
-    def _look_at(self, references):
-        references = self._take(references)
-        if sp.issparse(references):
-            return partial(self._sparse_dissimilarity, references)
-        return to_references(references, self.view.metric)
+    def _prepare(self, references: NDArray[np.integer]) -> Callable[[Any], torch.Tensor]:
+        """A function from rows of anchors to their dissimilarities to these references."""
+        rows = self._take(references)
+        if sp.issparse(rows):
+            return partial(self._sparse_dissimilarity, rows)
+        return to_references(rows, self.representation.metric)
 
-    def _sparse_dissimilarity(self, references, anchors):
-        seen = sparse_dissimilarity(anchors, references, self.view.metric)
-        # Rounding errors are even on the scale of distances, and the order is the same there.
-        if self.view.metric in ("cosine", "sqeuclidean"):
-            seen = np.sqrt(seen)
-        return torch.from_numpy(seen).to(self.device)
+    def _sparse_dissimilarity(
+        self, references: sp.csr_array, anchors: sp.csr_array
+    ) -> torch.Tensor:
+        metric = self.representation.metric
+        dissimilarities = sparse_dissimilarity(anchors, references, metric)
+        # A relative tolerance of ties suits the rounding errors of distances, not those of their
+        # squares, whose order is the same.
+        if metric in ("cosine", "sqeuclidean"):
+            dissimilarities = np.sqrt(dissimilarities)
+        return torch.from_numpy(dissimilarities).to(self.device)
 
-    def _take(self, numbers):
-        rows = self.view.take(numbers)
+    def _take(self, indices: NDArray[np.integer]) -> Any:
+        rows = self.representation.take(indices)
         return rows if sp.issparse(rows) else torch.from_numpy(rows).to(self.device)

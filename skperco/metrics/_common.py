@@ -1,41 +1,59 @@
 """Functions that several scores use."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 from skperco.dissimilarity._dense import check_metric
-from skperco.metrics._anchor_blocks import Views
+from skperco.metrics._anchor_blocks import Representations
 
 
-def pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device):
-    """Views of a teacher and a student."""
+def teacher_and_student(
+    teacher: Any,
+    student: Any,
+    metric: str | Callable,
+    teacher_metric: str | Callable | None,
+    sample_weight: ArrayLike | None,
+    device: str | torch.device,
+) -> Representations:
+    """Representations of a teacher and a student, each with its metric."""
     teacher_metric = metric if teacher_metric is None else teacher_metric
     check_metric(metric)
     check_metric(teacher_metric, "teacher_metric")
     representations = {"teacher": (teacher, teacher_metric), "student": (student, metric)}
-    return Views(representations, sample_weight, device)
+    return Representations(representations, sample_weight, device)
 
 
-def mean_of_defined(values, weights):
+def mean_of_defined(values: NDArray[np.floating], weights: NDArray[np.floating]) -> float:
     """Weighted mean of the values that are not nan; nan if there are none."""
     defined = ~np.isnan(values)
     return np.average(values[defined], weights=weights[defined]) if defined.any() else np.nan
 
 
-def gather(results):
-    """Values of all anchors in their order, from those of the blocks."""
-    places, values = zip(*results, strict=True)
-    values = torch.cat(values).cpu().numpy()
+def gather(
+    results: Iterable[tuple[NDArray[np.integer], torch.Tensor]],
+) -> NDArray[np.float64]:
+    """Concatenate the values of blocks of anchors, in the order of the anchors."""
+    positions, blocks = zip(*results, strict=True)
+    values = torch.cat(blocks).cpu().numpy()
     gathered = np.empty_like(values)
-    gathered[np.concatenate(places)] = values
+    gathered[np.concatenate(positions)] = values
     return gathered
 
 
-def neighbor_shares(dissimilarities, n_neighbors, rtol=0.0):
-    """1 for the k nearest of each row, 0 for the others; ties at the k-th place share it."""
-    # Not kthvalue, which raises on CUDA where PyTorch is set to be deterministic.
+def neighbor_shares(
+    dissimilarities: torch.Tensor, n_neighbors: int, rtol: float = 0.0
+) -> torch.Tensor:
+    """1 for the k nearest references of each row, 0 for the others.
+
+    References that tie at the k-th position share the positions that remain for them equally.
+    """
+    # Not kthvalue, which raises on CUDA when PyTorch is set to be deterministic.
     farthest = dissimilarities.topk(n_neighbors, dim=1, largest=False).values[:, -1:]
     inside = dissimilarities < farthest * (1 - rtol)
     tied = (dissimilarities <= farthest * (1 + rtol)) & ~inside
-    left = n_neighbors - inside.sum(1, keepdim=True)
-    return inside + tied * (left / tied.sum(1, keepdim=True).double())
+    remaining = n_neighbors - inside.sum(1, keepdim=True)
+    return inside + tied * (remaining / tied.sum(1, keepdim=True).double())

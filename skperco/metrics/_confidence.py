@@ -1,16 +1,19 @@
-"""How sure a score is, and whether one student is more coherent than another."""
+"""Confidence intervals and tests of perception coherence."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import expit, logit
 from sklearn.utils import check_random_state
 
 from skperco.dissimilarity._dense import check_metric
-from skperco.metrics._anchor_blocks import EXACT_SAMPLES, Views
-from skperco.metrics._common import pair_of_views
-from skperco.metrics._jackknife import estimate, estimate_within
+from skperco.metrics._anchor_blocks import EXACT_SAMPLES, Representations
+from skperco.metrics._common import teacher_and_student
+from skperco.metrics._jackknife import Estimates, estimate, estimate_within
 from skperco.utils._global_settings import default_settings
 from skperco.utils._validation import check_share, check_tol
 
@@ -18,7 +21,7 @@ _ALTERNATIVES = ("two-sided", "less", "greater")
 
 
 class CoherenceInterval(NamedTuple):
-    """A score and the interval that covers it; see :func:`perception_coherence_interval`."""
+    """A score and its confidence interval; see :func:`perception_coherence_interval`."""
 
     score: float
     low: float
@@ -38,36 +41,36 @@ class CoherenceDifference(NamedTuple):
 
 @default_settings()
 def perception_coherence_interval(
-    teacher,
-    student,
+    teacher: Any,
+    student: Any,
     *,
-    confidence_level=0.95,
-    metric="cosine",
-    teacher_metric=None,
-    sample_weight=None,
-    n_anchors=None,
-    n_references=None,
-    tol=None,
-    random_state=0,
-    n_jobs=None,
-    device="cpu",
-):
-    r"""Perception coherence, and where it lies in the population that the samples are from.
+    confidence_level: float = 0.95,
+    metric: str | Callable = "cosine",
+    teacher_metric: str | Callable | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_anchors: int | None = None,
+    n_references: int | None = None,
+    tol: float | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+    device: str | torch.device = "cpu",
+) -> CoherenceInterval:
+    r"""Perception coherence with a confidence interval for its value in the population.
 
     Parameters
     ----------
     teacher, student : {array-like, sparse matrix} of shape (n_samples, n_features)
-        As in :func:`perception_coherence_score`; the samples are taken to be drawn from a
-        population, independently.
+        As in :func:`perception_coherence_score`; the samples are assumed to be drawn
+        independently from a population.
     confidence_level : float, default=0.95
-        How often such intervals are to hold the population's coherence.
+        Probability that such an interval covers the population's coherence.
     metric, teacher_metric : str or callable
         As in :func:`perception_coherence_score`.
     sample_weight : array-like of shape (n_samples,), default=None
-        As in :func:`perception_coherence_score`. Weights say how much of the population a
-        sample stands for, not how often it was drawn: a sample of weight 2 is not two samples.
+        As in :func:`perception_coherence_score`. These are sampling weights, not frequencies: a
+        sample of weight 2 is not two samples.
     n_anchors, n_references : int, default=None
-        As in :func:`perception_coherence_score`. The interval covers what drawing them adds.
+        As in :func:`perception_coherence_score`. The interval includes the error of drawing them.
     tol : float, default=None
         As in :func:`perception_coherence_score`: draw until the standard error is at most this.
     random_state : int, RandomState instance or None, default=0
@@ -81,34 +84,34 @@ def perception_coherence_interval(
     -------
     interval : CoherenceInterval
         A named tuple of ``score``, as of :func:`perception_coherence_score`, ``low`` and
-        ``high``, and ``standard_error``. All nan if the teacher sees only ties.
+        ``high``, and ``standard_error``. All nan if the teacher has only ties.
 
     Raises
     ------
     ValueError
-        If the input is not what :func:`perception_coherence_score` takes, or the level is not
-        between 0 and 1.
+        As in :func:`perception_coherence_score`, or if the level is not between 0 and 1.
 
     See Also
     --------
-    perception_coherence_test : Whether one student is more coherent than another.
+    perception_coherence_test : Test whether one student is more coherent than another.
 
     Notes
     -----
-    Three samples meet in every comparison, an anchor and two references, and every sample is
-    in many comparisons: they are far from independent, and the standard error of the mean over
-    anchors is too small, often by half. The score is a U-statistic of order three [1]_, or a
-    mean of ratios of such where there are ties. Its standard error is the delete-one
-    jackknife's [2]_: the score is computed without each sample, as anchor and as reference,
-    which the counts of discordant pairs by reference give all at once. The interval is
-    symmetric on the scale of log-odds, so that it stays between 0 and 1:
+    A comparison is of three samples, an anchor and two references, and every sample is in many
+    comparisons: they are far from independent, and the standard error of the mean over anchors
+    is too small, often by half. The score is a U-statistic of order three [1]_, or a mean of
+    ratios of such statistics where there are ties. Its standard error is the delete-one
+    jackknife's [2]_: the score is computed without each sample, both as anchor and as reference,
+    in one pass from the discordant pairs of each reference. The interval is symmetric in the
+    log-odds, so that it stays between 0 and 1:
 
     .. math:: \operatorname{logit} \Gamma \pm t\, \frac{s}{\Gamma (1 - \Gamma)}
 
-    with Student's t of as many degrees of freedom as samples were drawn, less one.
+    with the quantile t of Student's distribution, whose degrees of freedom are the number of
+    samples drawn minus one.
 
-    A score of exactly 0 or 1 shows no variation, and its interval is that point, however few
-    the samples are. Neither is there more than a rough interval from a few dozen samples.
+    A score of exactly 0 or 1 has no variation, and its interval is that point, however few
+    the samples are. With a few dozen samples the interval is only approximate.
 
     References
     ----------
@@ -127,9 +130,9 @@ def perception_coherence_interval(
     True
     """
     check_share(confidence_level, "confidence_level")
-    views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
+    pair = teacher_and_student(teacher, student, metric, teacher_metric, sample_weight, device)
     estimates = _estimate(
-        views, [1], n_anchors, n_references, tol, check_random_state(random_state), n_jobs
+        pair, [1], n_anchors, n_references, tol, check_random_state(random_state), n_jobs
     )
     score = float(estimates.scores[0])
     error = estimates.standard_error([1])
@@ -142,40 +145,40 @@ def perception_coherence_interval(
 
 @default_settings()
 def perception_coherence_test(
-    teacher,
-    student,
-    other,
+    teacher: Any,
+    student: Any,
+    other: Any,
     *,
-    alternative="two-sided",
-    confidence_level=0.95,
-    metric="cosine",
-    teacher_metric=None,
-    other_metric=None,
-    sample_weight=None,
-    n_anchors=None,
-    n_references=None,
-    tol=None,
-    random_state=0,
-    n_jobs=None,
-    device="cpu",
-):
+    alternative: str = "two-sided",
+    confidence_level: float = 0.95,
+    metric: str | Callable = "cosine",
+    teacher_metric: str | Callable | None = None,
+    other_metric: str | Callable | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_anchors: int | None = None,
+    n_references: int | None = None,
+    tol: float | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+    device: str | torch.device = "cpu",
+) -> CoherenceDifference:
     """Test whether one student is more coherent with the teacher than another.
 
-    Both are compared on the same samples, so that what is hard for both cancels.
+    The comparison is paired: errors that both students make on the same samples cancel.
 
     Parameters
     ----------
     teacher, student, other : {array-like, sparse matrix} of shape (n_samples, n_features)
         The teacher and two students, of the same samples, drawn from a population.
     alternative : {"two-sided", "less", "greater"}, default="two-sided"
-        What is to be shown: that the coherence of `student` is not that of `other`, is less, or
-        is greater.
+        The alternative hypothesis: the coherence of `student` differs from that of `other`, is
+        less, or is greater.
     confidence_level : float, default=0.95
-        How often the interval is to hold the population's difference. It is two-sided, whatever
-        the alternative.
+        Probability that such an interval covers the population's difference. It is two-sided for
+        every alternative.
     metric, teacher_metric, other_metric : str or callable
         Dissimilarities of the student ("cosine" by default), of the teacher and of the other
-        student, which are the student's if they are None.
+        student. If None, the latter two are `metric`.
     sample_weight : array-like of shape (n_samples,), default=None
         As in :func:`perception_coherence_interval`.
     n_anchors, n_references : int, default=None
@@ -192,18 +195,18 @@ def perception_coherence_test(
     Returns
     -------
     result : CoherenceDifference
-        A named tuple of ``difference``, the coherence of `student` less that of `other`,
+        A named tuple of ``difference``, the coherence of `student` minus that of `other`,
         ``low``, ``high``, ``standard_error`` and ``pvalue``.
 
     See Also
     --------
-    perception_coherence_interval : How sure one score is, and how that is known.
+    perception_coherence_interval : Confidence interval of one score, with its derivation.
 
     Notes
     -----
-    The difference over its standard error, the delete-one jackknife's, is compared with
-    Student's t of as many degrees of freedom as samples were drawn, less one. Students that
-    make the same mistakes everywhere have no difference and p-value 1.
+    A t-test of the difference divided by its delete-one jackknife standard error; the degrees of
+    freedom are the number of samples drawn minus one. Students that make the same errors
+    everywhere have difference 0 and p-value 1.
 
     Examples
     --------
@@ -218,13 +221,21 @@ def perception_coherence_test(
     if alternative not in _ALTERNATIVES:
         raise ValueError(f"alternative must be one of {_ALTERNATIVES}, got {alternative!r}.")
     given = {"teacher": teacher_metric, "student": metric, "other": other_metric}
-    metrics = {name: metric if own is None else own for name, own in given.items()}
-    for name, own in metrics.items():
-        check_metric(own, "metric" if name == "student" else f"{name}_metric")
+    metrics = {name: metric if one is None else one for name, one in given.items()}
+    for name, one in metrics.items():
+        check_metric(one, "metric" if name == "student" else f"{name}_metric")
     rows = {"teacher": teacher, "student": student, "other": other}
-    views = Views({name: (rows[name], metrics[name]) for name in rows}, sample_weight, device)
+    representations = Representations(
+        {name: (rows[name], metrics[name]) for name in rows}, sample_weight, device
+    )
     estimates = _estimate(
-        views, [1, -1], n_anchors, n_references, tol, check_random_state(random_state), n_jobs
+        representations,
+        [1, -1],
+        n_anchors,
+        n_references,
+        tol,
+        check_random_state(random_state),
+        n_jobs,
     )
     difference = float(estimates.scores[0] - estimates.scores[1])
     error = estimates.standard_error([1, -1])
@@ -233,19 +244,28 @@ def perception_coherence_test(
     return CoherenceDifference(difference, difference - half, difference + half, error, pvalue)
 
 
-def _estimate(views, contrast, n_anchors, n_references, tol, rng, n_jobs):
-    views.require(4, "an anchor, two references and one to leave out")
+def _estimate(
+    representations: Representations,
+    contrast: list[int],
+    n_anchors: int | None,
+    n_references: int | None,
+    tol: float | None,
+    rng: np.random.RandomState,
+    n_jobs: int | None,
+) -> Estimates:
+    representations.require(4, "an anchor, two references and one to leave out")
     check_tol(tol, n_anchors=n_anchors, n_references=n_references)
-    if tol is not None and views.n_samples > EXACT_SAMPLES:
-        return estimate_within(views, tol, contrast, rng, n_jobs)
-    return estimate(views, *views.draw(n_anchors, n_references, rng), n_jobs)
+    if tol is not None and representations.n_samples > EXACT_SAMPLES:
+        return estimate_within(representations, tol, contrast, rng, n_jobs)
+    anchors, references = representations.draw(n_anchors, n_references, rng)
+    return estimate(representations, anchors, references, n_jobs)
 
 
-def _quantile(estimates, probability):
+def _quantile(estimates: Estimates, probability: float) -> float:
     return float(stats.t.ppf(probability, estimates.degrees_of_freedom))
 
 
-def _pvalue(difference, error, degrees_of_freedom, alternative):
+def _pvalue(difference: float, error: float, degrees_of_freedom: int, alternative: str) -> float:
     if np.isnan(error) or error == 0:
         return np.nan if np.isnan(difference) or difference else 1.0
     student = stats.t(degrees_of_freedom)

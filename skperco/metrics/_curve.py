@@ -1,12 +1,15 @@
-"""Coherence among the nearest references, as a function of their share."""
+"""Coherence among the nearest references, as a function of their fraction."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state
 
-from skperco.metrics._common import gather, mean_of_defined, pair_of_views
+from skperco.metrics._anchor_blocks import AnchorBlock
+from skperco.metrics._common import gather, mean_of_defined, teacher_and_student
 from skperco.metrics._concordance import concordance
 from skperco.ranking._percentile import prefix_sums
 from skperco.ranking._sorting import arrange, sort_rows, tie_bounds
@@ -14,34 +17,34 @@ from skperco.utils._arrays import as_array
 from skperco.utils._global_settings import default_settings
 
 _POINTS = 16
-# Fewer references than these are ordered too much by chance.
-_LEAST_REFERENCES = 10
-_SMALLEST_SHARE = 1e-9
+# With fewer references the coherence is too noisy.
+_MIN_REFERENCES = 10
+_MIN_SHARE = 1e-9
 
 
 class CoherenceCurve(NamedTuple):
-    """Coherence by share of the nearest references; see :func:`coherence_curve`."""
+    """Coherence by fraction of the nearest references; see :func:`coherence_curve`."""
 
-    percentiles: np.ndarray
-    coherences: np.ndarray
+    percentiles: NDArray[np.float64]
+    coherences: NDArray[np.float64]
 
 
 @default_settings()
 def coherence_curve(
-    teacher,
-    student,
+    teacher: Any,
+    student: Any,
     *,
-    percentiles=None,
-    metric="cosine",
-    teacher_metric=None,
-    sample_weight=None,
-    n_anchors=None,
-    n_references=None,
-    random_state=0,
-    n_jobs=None,
-    device="cpu",
-):
-    r"""Perception coherence among the references that are nearest to the anchor for the teacher.
+    percentiles: ArrayLike | None = None,
+    metric: str | Callable = "cosine",
+    teacher_metric: str | Callable | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_anchors: int | None = None,
+    n_references: int | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+    device: str | torch.device = "cpu",
+) -> CoherenceCurve:
+    r"""Perception coherence among the references nearest to each anchor in the teacher's space.
 
     .. math:: \Gamma(q) = \operatorname{E}_x \bigl(
               P_{y,z}[\delta_g(x,y) < \delta_g(x,z)] + \tfrac12 P_{y,z}[\delta_g(x,y) =
@@ -57,15 +60,16 @@ def coherence_curve(
     teacher, student : {array-like, sparse matrix} of shape (n_samples, n_features)
         As in :func:`perception_coherence_score`.
     percentiles : array-like of shape (n_points,), default=None
-        Shares q of the references, above 0 and at most 1; if None, up to 16 of them, from the
-        nearest ten references to all, each so many times the one before.
+        Fractions q of the references, above 0 and at most 1; if None, up to 16 of them in
+        geometric progression, from the nearest ten references to all.
     metric, teacher_metric : str or callable
         As in :func:`perception_coherence_score`.
     sample_weight : array-like of shape (n_samples,), default=None
-        As in :func:`perception_coherence_score`; shares are shares of the weight.
+        As in :func:`perception_coherence_score`; q is a fraction of the total weight.
     n_anchors, n_references : int, default=None
-        As in :func:`perception_coherence_score`. The more references, the nearer the curve
-        begins: with 2,000 it tells of the nearest 0.5 %, not of the nearest few of a million.
+        As in :func:`perception_coherence_score`. With more references the curve starts at a
+        smaller fraction: with 2,000 at 0.5 %, which says nothing about the nearest few of a
+        million.
     random_state : int, RandomState instance or None, default=0
         Draws the anchors and references; repeatable by default.
     n_jobs : int, default=None
@@ -77,19 +81,19 @@ def coherence_curve(
     -------
     curve : CoherenceCurve
         A named tuple of ``percentiles`` and ``coherences``, two arrays of shape (n_points,).
-        A coherence is nan where the teacher ties all that it compares.
+        A coherence is nan where the teacher ties all references that are compared.
 
     See Also
     --------
-    CoherenceCurveDisplay : Draws the curves of several students.
-    neighbor_recall_score : How many of the nearest are kept, whatever their order.
+    CoherenceCurveDisplay : Plot of the curves of several students.
+    neighbor_recall_score : Overlap of the nearest neighbors, regardless of their order.
 
     Notes
     -----
-    A student can keep the order of the near and lose that of the far, as a neighbor embedding
-    such as t-SNE does, or lose that of the near, which a projection to few dimensions does: most
-    pairs are far from each other, and the score alone hardly shows it. References that the
-    teacher ties at the border count in part, so that their order in the data does not matter.
+    A neighbor embedding such as t-SNE keeps the local order and loses the global one; a
+    projection to few dimensions loses the local order. The score alone hardly shows this, since
+    most pairs are far from each other. References that the teacher ties at the boundary count
+    fractionally, so that the result does not depend on their order in the data.
 
     Examples
     --------
@@ -100,80 +104,91 @@ def coherence_curve(
     >>> curve.coherences[0] < curve.coherences[1]
     np.True_
     """
-    views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
-    views.require(3, "an anchor and two references")
-    anchors, references = views.draw(n_anchors, n_references, check_random_state(random_state))
-    percentiles = _check_percentiles(percentiles, len(references))
-    rtols = views.rtols
+    pair = teacher_and_student(teacher, student, metric, teacher_metric, sample_weight, device)
+    pair.require(3, "an anchor and two references")
+    anchors, references = pair.draw(n_anchors, n_references, check_random_state(random_state))
+    checked = _check_percentiles(percentiles, len(references))
+    rtols = pair.rtols
 
-    def measure(block):
+    def measure(block: AnchorBlock) -> tuple[NDArray[np.integer], torch.Tensor]:
         ordered, order = sort_rows(block.dissimilarities[0])
         student = block.dissimilarities[1].gather(1, order)
         weights = arrange(block.weights, order)
-        runs = _runs(ordered, weights, rtols[0])
+        bounds = _tie_weights(ordered, weights, rtols[0])
         coherences = []
-        for percentile in percentiles:
-            share = _shares(*runs, weights, percentile)
+        for percentile in checked:
+            share = _shares(*bounds, weights, percentile)
             coherences.append(_nearest_concordance(ordered, student, weights, share, rtols))
         return block.positions, torch.stack(coherences, dim=1)
 
-    coherences = gather(views.look(measure, anchors, references, n_jobs))
-    weights = views.weights[anchors]
+    coherences = gather(pair.map_blocks(measure, anchors, references, n_jobs))
+    weights = pair.weights[anchors]
     return CoherenceCurve(
-        percentiles, np.array([mean_of_defined(column, weights) for column in coherences.T])
+        checked, np.array([mean_of_defined(column, weights) for column in coherences.T])
     )
 
 
-def _check_percentiles(percentiles, n_references):
+def _check_percentiles(percentiles: ArrayLike | None, n_references: int) -> NDArray[np.float64]:
     if percentiles is None:
-        first = min(1.0, _LEAST_REFERENCES / n_references)
+        first = min(1.0, _MIN_REFERENCES / n_references)
         return np.unique(np.geomspace(first, 1, _POINTS))
-    percentiles = check_array(
+    checked = check_array(
         as_array(percentiles, "percentiles"),
         dtype=np.float64,
         ensure_2d=False,
         input_name="percentiles",
     )
-    if percentiles.ndim != 1 or not ((percentiles > 0) & (percentiles <= 1)).all():
+    if checked.ndim != 1 or not ((checked > 0) & (checked <= 1)).all():
         raise ValueError(
-            "percentiles must be a list of shares above 0 and at most 1, got "
-            f"{percentiles.tolist()}."
+            "percentiles must be a list of fractions above 0 and at most 1, got "
+            f"{checked.tolist()}."
         )
-    return percentiles
+    return checked
 
 
-def _runs(teacher, weights, rtol):
-    """Weight of what comes before the run of ties around each entry, and of what ends with it."""
+def _tie_weights(
+    teacher: torch.Tensor, weights: torch.Tensor | None, rtol: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cumulative weight before the run of ties of each sorted entry, and up to its end."""
     start, stop = tie_bounds(teacher, rtol=rtol)
     if weights is None:
         return start.double(), stop.double()
-    mass = prefix_sums(weights)
-    return mass.gather(1, start), mass.gather(1, stop)
+    sums = prefix_sums(weights)
+    return sums.gather(1, start), sums.gather(1, stop)
 
 
-def _shares(begin, end, weights, percentile):
-    """How much of each reference is among the nearest; those tied at the border share it."""
+def _shares(
+    before: torch.Tensor, until: torch.Tensor, weights: torch.Tensor | None, percentile: float
+) -> torch.Tensor:
+    """Fraction of each reference among the nearest; ties at the boundary share what remains."""
+    boundary: torch.Tensor | int
     if weights is None:
-        # Whole references, where nothing is tied.
-        border = max(2, round(percentile * begin.shape[1]))
+        # An integer, so that only ties are divided.
+        boundary = max(2, round(percentile * before.shape[1]))
     else:
-        border = percentile * end[:, -1:]
-    share = ((border - begin) / (end - begin)).clamp(0, 1)
-    # A smaller share is a rounding error: the border lies between two references.
-    return torch.where(share < _SMALLEST_SHARE, 0, share)
+        boundary = percentile * until[:, -1:]
+    share = ((boundary - before) / (until - before)).clamp(0, 1)
+    # A smaller share is a rounding error: the boundary lies between two references.
+    return torch.where(share < _MIN_SHARE, 0, share)
 
 
-def _nearest_concordance(teacher, student, weights, share, rtols):
+def _nearest_concordance(
+    teacher: torch.Tensor,
+    student: torch.Tensor,
+    weights: torch.Tensor | None,
+    share: torch.Tensor,
+    rtols: list[float],
+) -> torch.Tensor:
     """Concordance among the first references of each row, in the teacher's order."""
     width = max(2, int((share > 0).sum(1).max()))
     share, teacher, student = share[:, :width], teacher[:, :width], student[:, :width]
-    alike = weights is None and bool((share == 1).all())
+    has_equal_weights = weights is None and bool((share == 1).all())
     if weights is not None:
         share = share * weights[:, :width]
     return concordance(
         teacher.contiguous(),
         student.contiguous(),
-        weights=None if alike else share,
+        weights=None if has_equal_weights else share,
         teacher_rtol=rtols[0],
         student_rtol=rtols[1],
     )

@@ -1,17 +1,24 @@
 """Displays of curves and matrices of coherence; they need matplotlib."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from skperco.metrics._curve import coherence_curve
+from skperco.metrics._curve import CoherenceCurve, coherence_curve
 from skperco.metrics._pairwise import pairwise_perception_coherence
 from skperco.utils._optional_imports import import_extra
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.lines import Line2D
+
 # The palette of Okabe and Ito, for color-blind readers, with dashes and markers for print.
-_STYLES = [
+_STYLES: list[dict[str, Any]] = [
     {"color": color, "linestyle": dashes, "marker": marker}
     for color, dashes, marker in [
         ("#000000", "-", "o"),
@@ -25,19 +32,19 @@ _STYLES = [
 ]
 
 
-def _pyplot():
+def _pyplot() -> Any:
     return import_extra("matplotlib.pyplot", "plot", "for the displays of skperco")
 
 
 class CoherenceCurveDisplay:
-    """Coherence of students by how near the references are that are compared.
+    """Coherence of students as a function of the fraction of nearest references compared.
 
-    Make it with :meth:`from_embeddings` or :meth:`from_estimator`.
+    Create it with :meth:`from_embeddings` or :meth:`from_estimator`.
 
     Parameters
     ----------
     curves : dict of str to CoherenceCurve
-        As from :func:`coherence_curve`, by the names of the students.
+        Maps names of students to curves from :func:`coherence_curve`.
 
     Attributes
     ----------
@@ -57,28 +64,35 @@ class CoherenceCurveDisplay:
     ['3 of 6', '5 of 6']
     """
 
-    def __init__(self, curves):
+    def __init__(self, curves: Mapping[str, CoherenceCurve]) -> None:
         self.curves = curves
 
     @classmethod
     def from_embeddings(
-        cls, teacher, student, *, name="student", ax=None, curve_kwargs=None, **options
-    ):
-        """Draw from embeddings.
+        cls,
+        teacher: Any,
+        student: Any,
+        *,
+        name: str = "student",
+        ax: "Axes | None" = None,
+        curve_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> "CoherenceCurveDisplay":
+        """Plot the curves of embeddings.
 
         Parameters
         ----------
         teacher : {array-like, sparse matrix} of shape (n_samples, n_features)
         student : {array-like, sparse matrix} of shape (n_samples, n_features) or dict of such
-            One student, or several by their names.
+            One student, or a dict from names to students.
         name : str, default="student"
-            Of the student, if there is but one.
+            Name of a single student.
         ax : matplotlib Axes, default=None
-            Where to draw; on a new figure if None.
+            Axes to plot on; those of a new figure if None.
         curve_kwargs : dict, default=None
-            For every line, as matplotlib's ``plot`` takes them.
+            Keyword arguments of matplotlib's ``plot``, for every line.
         **options : dict
-            For :func:`coherence_curve`, such as ``metric="euclidean"``.
+            Keyword arguments of :func:`coherence_curve`, such as ``metric="euclidean"``.
 
         Returns
         -------
@@ -93,32 +107,32 @@ class CoherenceCurveDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        teacher_embeddings=None,
+        estimator: Any,
+        X: Any,
+        teacher_embeddings: Any = None,
         *,
-        name=None,
-        ax=None,
-        curve_kwargs=None,
-        **options,
-    ):
-        """Draw what fitted transformers make of X.
+        name: str | None = None,
+        ax: "Axes | None" = None,
+        curve_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> "CoherenceCurveDisplay":
+        """Plot the curves of the output of fitted transformers.
 
         Parameters
         ----------
         estimator : transformer or dict of such
-            One fitted estimator with a ``transform`` method, or several by their names.
+            One fitted estimator with a ``transform`` method, or a dict from names to estimators.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         teacher_embeddings : array-like of shape (n_samples, n_teacher_features), default=None
-            What the teacher makes of the same samples; X itself if None.
+            The teacher's embeddings of the same samples; X itself if None.
         name : str, default=None
-            Of the estimator, if there is but one; the name of its class if None.
+            Name of a single estimator; the name of its class if None.
         ax : matplotlib Axes, default=None
-            Where to draw; on a new figure if None.
+            Axes to plot on; those of a new figure if None.
         curve_kwargs : dict, default=None
-            For every line, as matplotlib's ``plot`` takes them.
+            Keyword arguments of matplotlib's ``plot``, for every line.
         **options : dict
-            For :func:`coherence_curve`, such as ``metric="euclidean"``.
+            Keyword arguments of :func:`coherence_curve`, such as ``metric="euclidean"``.
 
         Returns
         -------
@@ -130,15 +144,17 @@ class CoherenceCurveDisplay:
         teacher = X if teacher_embeddings is None else teacher_embeddings
         return cls.from_embeddings(teacher, students, ax=ax, curve_kwargs=curve_kwargs, **options)
 
-    def plot(self, ax=None, *, curve_kwargs=None):
-        """Draw the curves.
+    def plot(
+        self, ax: "Axes | None" = None, *, curve_kwargs: Mapping[str, Any] | None = None
+    ) -> "CoherenceCurveDisplay":
+        """Plot the curves.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; on a new figure if None.
+            Axes to plot on; those of a new figure if None.
         curve_kwargs : dict, default=None
-            For every line, as matplotlib's ``plot`` takes them.
+            Keyword arguments of matplotlib's ``plot``, for every line.
 
         Returns
         -------
@@ -146,15 +162,14 @@ class CoherenceCurveDisplay:
         """
         if ax is None:
             ax = _pyplot().subplots(layout="constrained")[1]
-        drawn = len(ax.lines)
-        self.lines_ = []
-        for number, (name, curve) in enumerate(self.curves.items(), start=drawn):
-            style = {"markerfacecolor": "none", **_STYLES[number % len(_STYLES)]}
-            style |= {"label": name} | (curve_kwargs or {})
+        self.lines_: list[Line2D] = []
+        for index, (name, curve) in enumerate(self.curves.items(), start=len(ax.lines)):
+            style = {"markerfacecolor": "none", **_STYLES[index % len(_STYLES)]}
+            style |= {"label": name, **(curve_kwargs or {})}
             self.lines_ += ax.plot(100 * curve.percentiles, curve.coherences, **style)
         ax.set(
             xscale="log",
-            xlabel="nearest references compared (% of all, as the teacher sees them)",
+            xlabel="largest percentile rank of the teacher's dissimilarity (%)",
             ylabel="coherence with the teacher",
         )
         ax.xaxis.set_major_formatter("{x:g}")
@@ -168,14 +183,14 @@ class CoherenceCurveDisplay:
 class CoherenceMatrixDisplay:
     """Coherence of every pair of representations, in the order of a hierarchical clustering.
 
-    Make it with :meth:`from_representations`.
+    Create it with :meth:`from_representations`.
 
     Parameters
     ----------
     matrix : array-like of shape (n_representations, n_representations)
-        As from :func:`pairwise_perception_coherence`.
+        From :func:`pairwise_perception_coherence`.
     names : sequence of str
-        Of the representations.
+        Names of the representations.
 
     Attributes
     ----------
@@ -183,7 +198,7 @@ class CoherenceMatrixDisplay:
     figure_ : matplotlib Figure
     image_ : matplotlib AxesImage
     order_ : ndarray of shape (n_representations,)
-        Numbers of the representations, from the top.
+        Indices of the representations, from top to bottom.
 
     Examples
     --------
@@ -196,23 +211,30 @@ class CoherenceMatrixDisplay:
     True
     """
 
-    def __init__(self, matrix, names):
+    def __init__(self, matrix: ArrayLike, names: Sequence[str]) -> None:
         self.matrix = matrix
         self.names = names
 
     @classmethod
-    def from_representations(cls, representations, *, ax=None, cmap="cividis", **options):
-        """Draw from representations of the same samples.
+    def from_representations(
+        cls,
+        representations: Mapping[str, Any] | Sequence,
+        *,
+        ax: "Axes | None" = None,
+        cmap: "str | Colormap" = "cividis",
+        **options: Any,
+    ) -> "CoherenceMatrixDisplay":
+        """Plot the matrix of several representations of the same samples.
 
         Parameters
         ----------
         representations : dict or sequence of {array-like, sparse matrix}
-            As for :func:`pairwise_perception_coherence`; a dict gives their names.
+            As for :func:`pairwise_perception_coherence`; the keys of a dict are their names.
         ax : matplotlib Axes, default=None
-            Where to draw; on a new figure if None.
+            Axes to plot on; those of a new figure if None.
         cmap : str or matplotlib Colormap, default="cividis"
         **options : dict
-            For :func:`pairwise_perception_coherence`.
+            Keyword arguments of :func:`pairwise_perception_coherence`.
 
         Returns
         -------
@@ -223,13 +245,15 @@ class CoherenceMatrixDisplay:
         matrix = pairwise_perception_coherence(representations, **options)
         return cls(matrix, names).plot(ax, cmap=cmap)
 
-    def plot(self, ax=None, *, cmap="cividis"):
-        """Draw the matrix.
+    def plot(
+        self, ax: "Axes | None" = None, *, cmap: "str | Colormap" = "cividis"
+    ) -> "CoherenceMatrixDisplay":
+        """Plot the matrix.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; on a new figure if None.
+            Axes to plot on; those of a new figure if None.
         cmap : str or matplotlib Colormap, default="cividis"
 
         Returns
@@ -240,13 +264,15 @@ class CoherenceMatrixDisplay:
         if ax is None:
             size = 2.5 + 0.65 * n
             ax = _pyplot().subplots(figsize=(size + 1, size), layout="constrained")[1]
-        self.order_ = _similar_beside_each_other(np.asarray(self.matrix))
-        shown = np.asarray(self.matrix)[np.ix_(self.order_, self.order_)]
-        self.image_ = ax.imshow(shown, cmap=cmap, vmin=min(0.5, np.nanmin(shown)), vmax=1)
+        matrix = np.asarray(self.matrix, dtype=np.float64)
+        self.order_ = _clustering_order(matrix)
+        shown = matrix[np.ix_(self.order_, self.order_)]
+        self.image_ = ax.imshow(shown, cmap=cmap, vmin=min(0.5, float(np.nanmin(shown))), vmax=1)
+        is_dark = np.asarray(self.image_.norm(shown)) < 0.5
         for row, column in np.ndindex(n, n):
-            value = shown[row, column]
-            ink = "white" if self.image_.norm(value) < 0.5 else "black"
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink)
+            color = "white" if is_dark[row, column] else "black"
+            label = f"{shown[row, column]:.2f}"
+            ax.text(column, row, label, ha="center", va="center", color=color)
         names = [self.names[i] for i in self.order_]
         ax.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(n), names)
@@ -256,10 +282,10 @@ class CoherenceMatrixDisplay:
         return self
 
 
-def _similar_beside_each_other(matrix):
+def _clustering_order(matrix: NDArray[np.floating]) -> NDArray[np.integer]:
     """Order of the leaves of a hierarchical clustering, with 1 - coherence as the distance."""
     distances = 1 - (matrix + matrix.T) / 2
-    # A representation with ties only has the largest distance to all others.
+    # The distances of a representation with ties only are undefined: take the largest distance.
     distances = np.nan_to_num(distances, nan=1.0)
     np.fill_diagonal(distances, 0)
     condensed = squareform(distances.clip(0), checks=False)

@@ -1,17 +1,19 @@
-"""Mean coherence over the anchors, and what it is without each of the samples."""
+"""Mean coherence over the anchors, and its delete-one jackknife."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
-from skperco.metrics._anchor_blocks import with_own
-from skperco.metrics._concordance import concordant_share, pair_counts
+from skperco.metrics._anchor_blocks import AnchorBlock, Representations, with_own
+from skperco.metrics._concordance import Counts, concordant_fraction, pair_counts
 
-# The first try to meet a tolerance draws so many.
+# Sizes of the first draw that is to meet a tolerance.
 _FIRST_ANCHORS = 500
 _FIRST_REFERENCES = 1000
-# Aim below a tolerance: the standard error of the next, larger draw is itself uncertain.
+# Safety factor of the next draw: the standard error that it will have is uncertain.
 _MARGIN = 1.2
 
 
@@ -21,21 +23,21 @@ class Estimates(NamedTuple):
     Attributes
     ----------
     scores : ndarray of shape (n_students,)
-        nan if the teacher sees only ties.
+        nan if the teacher has only ties.
     left_out : ndarray of shape (n_students, n_drawn)
-        The same without each of the samples that were drawn as anchors or references.
+        The scores without each of the samples that were drawn as anchors or references.
     """
 
-    scores: np.ndarray
-    left_out: np.ndarray
+    scores: NDArray[np.float64]
+    left_out: NDArray[np.float64]
 
     @property
-    def degrees_of_freedom(self):
+    def degrees_of_freedom(self) -> int:
         """Number of samples drawn, less one."""
         return self.left_out.shape[1] - 1
 
-    def standard_error(self, contrast):
-        """Standard error of a weighted sum of the scores.
+    def standard_error(self, contrast: ArrayLike) -> float:
+        """Standard error of a linear combination of the scores.
 
         Parameters
         ----------
@@ -53,12 +55,18 @@ class Estimates(NamedTuple):
         return float(np.sqrt((n - 1) / n * np.square(values - values.mean()).sum()))
 
 
-def estimate(views, anchors, references, n_jobs=None):
-    """Coherence of the second and later views with the first, with and without each sample.
+def estimate(
+    representations: Representations,
+    anchors: NDArray[np.integer],
+    references: NDArray[np.integer],
+    n_jobs: int | None = None,
+) -> Estimates:
+    """Coherence of the students with the teacher, with and without each sample.
 
     Parameters
     ----------
-    views : Views
+    representations : Representations
+        The teacher, then the students.
     anchors, references : ndarray of int
     n_jobs : int, default=None
 
@@ -77,10 +85,11 @@ def estimate(views, anchors, references, n_jobs=None):
        (1981), 586-596.
     """
 
-    def count(block):
-        weights = torch.from_numpy(views.weights[anchors[block.positions]]).to(views.device)
+    def count(block: AnchorBlock) -> tuple[NDArray[np.integer], list[_BlockSums]]:
+        weights = torch.from_numpy(representations.weights[anchors[block.positions]])
+        weights = weights.to(representations.device)
         teacher, *students = block.dissimilarities
-        teacher_rtol, *rtols = views.rtols
+        teacher_rtol, *rtols = representations.rtols
         counts = pair_counts(
             teacher,
             students,
@@ -90,27 +99,33 @@ def estimate(views, anchors, references, n_jobs=None):
         )
         return block.positions, [_block_sums(one, block, weights) for one in counts]
 
-    results = views.look(count, anchors, references, n_jobs)
-    places = np.concatenate([places for places, _ in results])
+    results = representations.map_blocks(count, anchors, references, n_jobs)
+    positions = np.concatenate([positions for positions, _ in results])
     estimates = []
     for student in zip(*(sums for _, sums in results), strict=True):
         coherences = np.empty(len(anchors))
-        coherences[places] = np.concatenate([block.coherences for block in student])
-        estimates.append(_combine(views, anchors, references, coherences, student))
+        coherences[positions] = np.concatenate([block.coherences for block in student])
+        estimates.append(_combine(representations, anchors, references, coherences, student))
     scores, left_out = zip(*estimates, strict=True)
     return Estimates(np.array(scores), np.array(left_out))
 
 
-def estimate_within(views, tol, contrast, rng, n_jobs=None):
+def estimate_within(
+    representations: Representations,
+    tol: float,
+    contrast: ArrayLike,
+    rng: np.random.RandomState,
+    n_jobs: int | None = None,
+) -> Estimates:
     """Draw anchors and references until the standard error is within a tolerance.
 
     Parameters
     ----------
-    views : Views
+    representations : Representations
     tol : float
         Largest standard error, unless all samples have been drawn.
     contrast : array-like of shape (n_students,)
-        Which weighted sum of the scores is to be that sure.
+        Coefficients of the linear combination of the scores whose standard error this is.
     rng : RandomState
     n_jobs : int, default=None
 
@@ -118,12 +133,12 @@ def estimate_within(views, tol, contrast, rng, n_jobs=None):
     -------
     estimates : Estimates
     """
-    n = views.n_samples
+    n = representations.n_samples
     anchors, references = rng.permutation(n), rng.permutation(n)
     sizes = np.array([_FIRST_ANCHORS, _FIRST_REFERENCES])
     while True:
         sizes = np.minimum(sizes, n)
-        estimates = estimate(views, anchors[: sizes[0]], references[: sizes[1]], n_jobs)
+        estimates = estimate(representations, anchors[: sizes[0]], references[: sizes[1]], n_jobs)
         error = estimates.standard_error(contrast)
         if not error > tol or (sizes == n).all():
             return estimates
@@ -131,48 +146,65 @@ def estimate_within(views, tol, contrast, rng, n_jobs=None):
 
 
 class _BlockSums(NamedTuple):
-    coherences: np.ndarray
-    # For each reference, summed over the other anchors: weighted coherences without it, and the
-    # weights of the anchors that still have a strict pair.
-    total: np.ndarray
-    weight: np.ndarray
+    """Coherences of a block of anchors, and their weighted sums without each reference.
+
+    Attributes
+    ----------
+    coherences : ndarray of shape (n_block,)
+    total : ndarray of shape (n_references,)
+        Weighted sum of the coherences without each reference, over the other anchors.
+    weight : ndarray of shape (n_references,)
+        Sum of the weights of those anchors that still have a strict pair.
+    """
+
+    coherences: NDArray[np.float64]
+    total: NDArray[np.float64]
+    weight: NDArray[np.float64]
 
 
-def _block_sums(counts, block, anchor_weights):
-    agreeing, strict = counts
+def _block_sums(counts: Counts, block: AnchorBlock, anchor_weights: torch.Tensor) -> _BlockSums:
+    concordant, strict = counts
     if block.weights is not None:
-        agreeing, strict = agreeing * block.weights, strict * block.weights
-    # Every pair has been counted from both of its ends.
-    all_agreeing, all_strict = (part.sum(1, keepdim=True) / 2 for part in (agreeing, strict))
-    # What is left of a difference of sums may be nothing but their rounding errors.
-    least = 1e-9 * all_strict
-    without = concordant_share(all_agreeing - agreeing, all_strict - strict, least)
-    sees = ~without.isnan()
+        concordant, strict = concordant * block.weights, strict * block.weights
+    # Each pair is counted at both of its references.
+    all_concordant, all_strict = (part.sum(1, keepdim=True) / 2 for part in (concordant, strict))
+    # A difference of sums that is as small as this may consist of rounding errors only.
+    threshold = 1e-9 * all_strict
+    without = concordant_fraction(all_concordant - concordant, all_strict - strict, threshold)
     total = anchor_weights[:, None] * without.nan_to_num()
-    weight = anchor_weights[:, None] * sees
+    weight = anchor_weights[:, None] * ~without.isnan()
     if block.own[0] >= 0:
         total, weight = with_own(total, block.own), with_own(weight, block.own)
-    coherences = concordant_share(all_agreeing, all_strict)
+    coherences = concordant_fraction(all_concordant, all_strict)
     return _BlockSums(
         *(part.cpu().numpy() for part in (coherences[:, 0], total.sum(0), weight.sum(0)))
     )
 
 
-def _combine(views, anchors, references, coherences, blocks):
+def _combine(
+    representations: Representations,
+    anchors: NDArray[np.integer],
+    references: NDArray[np.integer],
+    coherences: NDArray[np.float64],
+    blocks: Sequence[_BlockSums],
+) -> tuple[float, NDArray[np.float64]]:
     """The score, and the score without each sample that is an anchor or a reference."""
-    seeing = ~np.isnan(coherences)
-    weights = np.where(seeing, views.weights[anchors], 0)
-    values = np.where(seeing, coherences, 0)
-    totals = np.full(views.n_samples, weights @ values)
-    masses = np.full(views.n_samples, weights.sum())
+    defined = ~np.isnan(coherences)
+    weights = np.where(defined, representations.weights[anchors], 0)
+    values = np.where(defined, coherences, 0)
+    total, total_weight = weights @ values, weights.sum()
+    # Numerators and denominators of the scores without each sample.
+    totals = np.full(representations.n_samples, total)
+    total_weights = np.full(representations.n_samples, total_weight)
     totals[anchors] -= weights * values
-    masses[anchors] -= weights
-    # What is left without a reference holds for its anchor, too.
+    total_weights[anchors] -= weights
+    # The sums without a reference are over the other anchors already.
     totals[references] = sum(block.total for block in blocks)
-    masses[references] = sum(block.weight for block in blocks)
+    total_weights[references] = sum(block.weight for block in blocks)
     drawn = np.union1d(anchors, references)
-    score, left_out = weights @ values, totals[drawn]
-    total, left = weights.sum(), masses[drawn]
-    # Of what has been taken away entirely, rounding errors are left.
-    left_out = np.where(left > 1e-9 * total, left_out / np.maximum(left, 1e-300), np.nan)
-    return score / total if total > 0 else np.nan, left_out
+    numerators, denominators = totals[drawn], total_weights[drawn]
+    # A denominator as small as this consists of rounding errors.
+    left_out = np.where(
+        denominators > 1e-9 * total_weight, numerators / np.maximum(denominators, 1e-300), np.nan
+    )
+    return total / total_weight if total_weight > 0 else np.nan, left_out

@@ -1,38 +1,44 @@
-"""The agreement of many representations of the same samples, each with each."""
+"""Perception coherence of every pair of several representations of the same samples."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from skperco.dissimilarity._dense import check_metric
-from skperco.metrics._anchor_blocks import Views
+from skperco.metrics._anchor_blocks import AnchorBlock, Representations
 from skperco.metrics._common import gather, mean_of_defined
 from skperco.metrics._concordance import compare, rank, row_chunks
 from skperco.utils._global_settings import default_settings
 
+_Metrics = str | Callable | Mapping[str, str | Callable] | list | tuple
+
 
 @default_settings()
 def pairwise_perception_coherence(
-    representations,
+    representations: Mapping[str, Any] | Sequence,
     *,
-    metric="cosine",
-    sample_weight=None,
-    n_anchors=None,
-    n_references=None,
-    random_state=0,
-    n_jobs=None,
-    device="cpu",
-):
-    """Perception coherence of every two of several representations of the same samples.
+    metric: _Metrics = "cosine",
+    sample_weight: ArrayLike | None = None,
+    n_anchors: int | None = None,
+    n_references: int | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+    device: str | torch.device = "cpu",
+) -> NDArray[np.float64]:
+    """Perception coherence of every pair of several representations of the same samples.
 
     Parameters
     ----------
     representations : dict or sequence of {array-like, sparse matrix}
-        Each of shape (n_samples, n_features), with features of its own; a dict gives them names.
+        Each of shape (n_samples, n_features), where n_features may differ; the keys of a dict are
+        their names.
     metric : str, callable, dict or sequence, default="cosine"
-        One dissimilarity for all, or one for each, as the representations are given.
+        One dissimilarity for all, or one for each: a dict for a dict of representations, a
+        sequence for a sequence.
     sample_weight : array-like of shape (n_samples,), default=None
         As in :func:`perception_coherence_score`.
     n_anchors, n_references : int, default=None
@@ -52,18 +58,17 @@ def pairwise_perception_coherence(
     Raises
     ------
     ValueError
-        If there are fewer than two representations, they do not describe the same samples, or
-        there is not one metric for each.
+        If there are fewer than two representations, if they do not have the same number of rows,
+        or if there is not one metric for each.
 
     See Also
     --------
-    CoherenceMatrixDisplay : Draws the matrix, in the order of a clustering.
+    CoherenceMatrixDisplay : Plot of the matrix, in the order of a clustering.
 
     Notes
     -----
-    Without ties the matrix is symmetric and one less its entries are a metric: of three
-    representations, no two disagree more than both do with the third. Every representation is
-    ranked once, so that many cost little more than their comparisons.
+    Without ties the matrix is symmetric, and one minus its entries satisfies the triangle
+    inequality. The dissimilarities of each representation are computed and ranked only once.
 
     Examples
     --------
@@ -75,31 +80,31 @@ def pairwise_perception_coherence(
            [1. , 1. , 0.7],
            [0.7, 0.7, 1. ]])
     """
-    representations, metrics = _named(representations, metric)
-    views = Views(
-        {name: (rows, metrics[name]) for name, rows in representations.items()},
-        sample_weight,
-        device,
+    named, metrics = _named(representations, metric)
+    samples = Representations(
+        {name: (rows, metrics[name]) for name, rows in named.items()}, sample_weight, device
     )
-    views.require(3, "an anchor and two references")
-    anchors, references = views.draw(n_anchors, n_references, check_random_state(random_state))
+    samples.require(3, "an anchor and two references")
+    anchors, references = samples.draw(n_anchors, n_references, check_random_state(random_state))
 
-    def measure(block):
+    def measure(block: AnchorBlock) -> tuple[NDArray[np.integer], torch.Tensor]:
         parts = [
-            _table(chunk, weights, views.rtols)
+            _concordance_matrices(chunk, weights, samples.rtols)
             for *chunk, weights in row_chunks(*block.dissimilarities, weights=block.weights)
         ]
         return block.positions, torch.cat(parts)
 
-    tables = gather(views.look(measure, anchors, references, n_jobs))
-    weights = views.weights[anchors]
-    n = len(representations)
+    matrices = gather(samples.map_blocks(measure, anchors, references, n_jobs))
+    weights = samples.weights[anchors]
+    n = len(named)
     return np.array(
-        [[mean_of_defined(tables[:, i, j], weights) for j in range(n)] for i in range(n)]
+        [[mean_of_defined(matrices[:, i, j], weights) for j in range(n)] for i in range(n)]
     )
 
 
-def _named(representations, metric):
+def _named(
+    representations: Mapping[str, Any] | Sequence, metric: _Metrics
+) -> tuple[Mapping[str, Any], Mapping[str, str | Callable]]:
     """Representations and their metrics by name."""
     if not isinstance(representations, Mapping):
         representations = {f"representations[{i}]": rows for i, rows in enumerate(representations)}
@@ -120,15 +125,21 @@ def _named(representations, metric):
     return representations, metric
 
 
-def _table(seen, weights, rtols):
-    """Concordance of every two, of shape (n_anchors, n_representations, n_representations)."""
-    rankings = [rank(one, weights, rtol) for one, rtol in zip(seen, rtols, strict=True)]
-    found = {}
+def _concordance_matrices(
+    dissimilarities: Sequence[torch.Tensor],
+    weights: torch.Tensor | None,
+    rtols: Sequence[float],
+) -> torch.Tensor:
+    """Concordance of each pair, of shape (n_anchors, n_representations, n_representations)."""
+    rankings = [
+        rank(values, weights, rtol) for values, rtol in zip(dissimilarities, rtols, strict=True)
+    ]
+    found: dict[tuple[int, int], torch.Tensor] = {}
     for i, teacher in enumerate(rankings):
         for j, student in enumerate(rankings):
-            # Without ties it is the same in both directions.
-            both_ways = (j, i) in found and not (teacher.has_ties or student.has_ties)
-            found[i, j] = found[j, i] if both_ways else compare(teacher, student, weights)
+            # Without ties the concordance is symmetric.
+            is_known = (j, i) in found and not (teacher.has_ties or student.has_ties)
+            found[i, j] = found[j, i] if is_known else compare(teacher, student, weights)
     n = len(rankings)
     return torch.stack(
         [torch.stack([found[i, j] for j in range(n)], dim=1) for i in range(n)], dim=1

@@ -1,5 +1,9 @@
-"""A scorer for model selection over anything that transforms."""
+"""A scorer of transformers for model selection."""
 
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.utils.metadata_routing import UNCHANGED, MetadataRequest
 
@@ -11,20 +15,20 @@ class PerceptionCoherenceScorer:
     """Score a transformer by how well its output agrees with a teacher.
 
     For the ``scoring`` parameter of :class:`~sklearn.model_selection.GridSearchCV`,
-    :func:`~sklearn.model_selection.cross_validate` and their kin, where the estimator, or a
-    pipeline, ends in any transformer: larger is better.
+    :func:`~sklearn.model_selection.cross_validate` and similar tools, where the estimator is any
+    transformer, or a pipeline that ends in one. Larger is better.
 
     Parameters
     ----------
     score : callable, default=perception_coherence_score
         Takes (teacher, student), as :func:`perception_coherence_score` and
-        :func:`neighbor_recall_score` do, and ``sample_weight`` where there are weights.
+        :func:`neighbor_recall_score` do, and ``sample_weight`` if weights are passed.
     **options : dict
-        For `score`, such as ``metric="euclidean"``.
+        Keyword arguments of `score`, such as ``metric="euclidean"``.
 
     See Also
     --------
-    CoherenceDistiller.score : The same by the distiller's own metrics.
+    CoherenceDistiller.score : The same with the distiller's own metrics.
 
     Examples
     --------
@@ -40,20 +44,31 @@ class PerceptionCoherenceScorer:
     {'n_components': 32}
     """
 
-    def __init__(self, score=perception_coherence_score, **options):
+    def __init__(
+        self, score: Callable[..., float] = perception_coherence_score, **options: Any
+    ) -> None:
         self.score = score
         self.options = options
-        # Named, though not asked for: scikit-learn refuses them then, and does not drop them.
+        # Declared as not requested: scikit-learn then raises an error if they are passed, and does
+        # not ignore them silently.
         self._metadata_request = MetadataRequest(owner=type(self).__name__)
         self._request(teacher_embeddings=None, sample_weight=None)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         score = getattr(self.score, "__name__", repr(self.score))
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         return f"{type(self).__name__}({score}{options})"
 
-    def __call__(self, estimator, X, y=None, *, teacher_embeddings=None, sample_weight=None):
-        """Score what the estimator makes of X.
+    def __call__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        teacher_embeddings: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Score the estimator's transform of X.
 
         Parameters
         ----------
@@ -64,7 +79,7 @@ class PerceptionCoherenceScorer:
             The teacher's embeddings, if it is a matrix of floating-point numbers with at least
             two columns; ignored otherwise.
         teacher_embeddings : array-like of shape (n_samples, n_teacher_features), default=None
-            The teacher's embeddings by name, which win over `y`. Without either, X itself.
+            The teacher's embeddings, which take precedence over `y`. Without either, X itself.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -75,14 +90,19 @@ class PerceptionCoherenceScorer:
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self.score(teacher, estimator.transform(X), **weights, **self.options)
 
-    def set_score_request(self, *, teacher_embeddings=UNCHANGED, sample_weight=UNCHANGED):
-        """Say which metadata the scorer is to get, as of scikit-learn's estimators.
+    def set_score_request(
+        self,
+        *,
+        teacher_embeddings: bool | str | None = UNCHANGED,
+        sample_weight: bool | str | None = UNCHANGED,
+    ) -> "PerceptionCoherenceScorer":
+        """Request metadata for the scorer, as for scikit-learn's estimators.
 
         Parameters
         ----------
         teacher_embeddings, sample_weight : bool, None or str
-            True asks for it, False declines it, None refuses it with an error, and a string is
-            the name under which it comes.
+            True requests it, False ignores it, None raises an error if it is passed, and a string
+            is the name under which it is passed.
 
         Returns
         -------
@@ -101,15 +121,15 @@ class PerceptionCoherenceScorer:
         self._request(teacher_embeddings=teacher_embeddings, sample_weight=sample_weight)
         return self
 
-    def get_metadata_routing(self):
-        """Requests for metadata, for scikit-learn's routing."""
+    def get_metadata_routing(self) -> MetadataRequest:
+        """Metadata requests, for scikit-learn's routing."""
         return self._metadata_request
 
-    def _request(self, **aliases):
+    def _request(self, **aliases: bool | str | None) -> None:
         for name, alias in aliases.items():
             if alias is not UNCHANGED:
                 self._metadata_request.score.add_request(param=name, alias=alias)
 
-    def _accept_sample_weight(self):
-        """Scikit-learn asks this of several scorers at once."""
+    def _accept_sample_weight(self) -> bool:
+        """Whether weights may be passed; scikit-learn calls this when there are several scorers."""
         return True

@@ -1,14 +1,22 @@
-"""Scores of the agreement between two representations, for NumPy people."""
+"""Scores of the agreement between two representations."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skperco.metrics._anchor_blocks import EXACT_SAMPLES
-from skperco.metrics._common import gather, mean_of_defined, neighbor_shares, pair_of_views
+from skperco.metrics._anchor_blocks import EXACT_SAMPLES, AnchorBlock, Representations
+from skperco.metrics._common import (
+    gather,
+    mean_of_defined,
+    neighbor_shares,
+    teacher_and_student,
+)
 from skperco.metrics._concordance import concordance
 from skperco.metrics._jackknife import estimate_within
 from skperco.utils._global_settings import default_settings
@@ -17,55 +25,57 @@ from skperco.utils._validation import check_count, check_tol
 
 @default_settings()
 def perception_coherence_score(
-    teacher,
-    student,
+    teacher: Any,
+    student: Any,
     *,
-    metric="cosine",
-    teacher_metric=None,
-    sample_weight=None,
-    n_anchors=None,
-    n_references=None,
-    tol=None,
-    random_state=0,
-    n_jobs=None,
-    device="cpu",
-):
-    r"""Triplet accuracy: how often the student orders two samples by dissimilarity as the teacher.
+    metric: str | Callable = "cosine",
+    teacher_metric: str | Callable | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_anchors: int | None = None,
+    n_references: int | None = None,
+    tol: float | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+    device: str | torch.device = "cpu",
+) -> float:
+    r"""Triplet accuracy: how often the student orders two dissimilarities as the teacher does.
 
     .. math:: \Gamma = \operatorname{E}_x \bigl( P_{y,z}[\delta_g(x,y) < \delta_g(x,z)] +
               \tfrac12 P_{y,z}[\delta_g(x,y) = \delta_g(x,z)] \bigr)
               \quad\text{given}\quad \delta_f(x,y) < \delta_f(x,z)
 
     with the dissimilarities :math:`\delta_f` of the teacher and :math:`\delta_g` of the
-    student, for an anchor x and references y and z. 1 is perfect, 1/2 is chance (a constant student
-    has exactly that), 0 is reversed. Only the order of dissimilarities counts, not their size.
+    student, for an anchor x and references y and z. 1 is perfect, 1/2 is chance (and the score of
+    a constant student), 0 is reversed. Only the order of dissimilarities counts, not their size.
 
     Parameters
     ----------
     teacher : {array-like, sparse matrix} of shape (n_samples, n_teacher_features)
-        Reference representation, or its (n_samples, n_samples) table of dissimilarities when
-        its metric is ``"precomputed"``: row i holds what sample i sees.
+        Reference representation, or its (n_samples, n_samples) dissimilarity matrix when its
+        metric is ``"precomputed"``: row i holds the dissimilarities from anchor i.
     student : {array-like, sparse matrix} of shape (n_samples, n_student_features)
-        Representation of the same samples that is judged, or its table.
+        Representation of the same samples that is evaluated, or its dissimilarity matrix.
     metric : str or callable, default="cosine"
         Dissimilarity of the student, and of the teacher if `teacher_metric` is None: one of
         "cosine", "euclidean", "sqeuclidean", "manhattan", "correlation", "precomputed", or a
-        callable as in :func:`pairwise_dissimilarity`, which is given float64 tensors.
+        callable as in :func:`pairwise_dissimilarity`, which takes float64 tensors.
     teacher_metric : str or callable, default=None
         Dissimilarity of the teacher.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weight of each sample as an anchor; a pair weighs the product of its two weights.
+        Weight of each sample as an anchor; the weight of a pair is the product of its two
+        weights.
     n_anchors, n_references : int, default=None
-        How many samples to draw, without replacement, to be anchors and to be references. If
+        Number of anchors and of references to draw from the samples without replacement. If
         None, all up to 4,000 samples; beyond that 1,000 anchors and 2,000 references.
     tol : float, default=None
-        In place of these numbers: beyond 4,000 samples, draw until the standard error is at
-        most this, or everybody has been drawn.
+        Instead of these numbers: beyond 4,000 samples, draw until the standard error is at most
+        this, or all samples have been drawn.
     random_state : int, RandomState instance or None, default=0
         Draws the anchors and references; repeatable by default.
     n_jobs : int, default=None
-        How many blocks of anchors to work on at once, as joblib understands it: None is 1, or
-        what its context says; -1 is every processor. The score does not depend on it.
+        Number of blocks of anchors to process in parallel, as in joblib: None means 1 unless in a
+        ``joblib.parallel_config`` context, -1 all processors. The score does not depend on
+        it.
     device : str or torch.device, default="cpu"
         Where to compute: "cpu", "cuda", ..., or "auto" for a GPU if there is one.
 
@@ -77,27 +87,28 @@ def perception_coherence_score(
     Raises
     ------
     ValueError
-        If the rows do not match, there are fewer than 3 of positive weight, or a value is not
-        finite.
+        If the numbers of rows differ, there are fewer than 3 of positive weight, or a value is
+        not finite.
 
     See Also
     --------
     perception_coherence_samples : The same for every sample.
-    neighbor_recall_score : Agreement on who is among the nearest.
+    neighbor_recall_score : Overlap of the nearest neighbors.
 
     Notes
     -----
-    Pairs that the teacher ties are left out, as is an anchor with ties only; an anchor is never
+    Pairs that the teacher ties are left out, as are anchors with ties only; an anchor is never
     its own reference. Embeddings are compared in float64, and distances that differ by less than
     1e-12 of the largest of an anchor count as tied, so that rounding does not break ties. No tie
     tolerance is applied to precomputed dissimilarities or callable metrics.
 
-    Without ties the score is :math:`(1 + \tau) / 2` with the mean over anchors of Kendall's
-    :math:`\tau`. It is based on an idea of [1]_, in this project's own definition.
+    Without ties the score is :math:`(1 + \tau) / 2`, where :math:`\tau` is the mean over anchors
+    of Kendall's rank correlation. It is based on an idea of [1]_; the definition is this
+    project's own.
 
     Time is O(n_anchors n_references (n_features + n_references^0.5)), where the second term has
-    a small constant; memory is bounded, no table of all samples is ever made. Of an array, a
-    memory-mapped one for instance, only the samples that are drawn are read and checked.
+    a small constant; memory is bounded, since dissimilarities are computed by blocks. Only the
+    samples that are drawn are read and checked, for instance from a memory-mapped array.
 
     References
     ----------
@@ -115,16 +126,16 @@ def perception_coherence_score(
     >>> 0.5 < perception_coherence_score(teacher, teacher[:, :4]) < 1
     True
     """
-    views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
-    views.require(3, "an anchor and two references")
+    pair = teacher_and_student(teacher, student, metric, teacher_metric, sample_weight, device)
+    pair.require(3, "an anchor and two references")
     rng = check_random_state(random_state)
     check_tol(tol, n_anchors=n_anchors, n_references=n_references)
-    if tol is not None and views.n_samples > EXACT_SAMPLES:
-        score = estimate_within(views, tol, [1], rng, n_jobs).scores[0]
+    if tol is not None and pair.n_samples > EXACT_SAMPLES:
+        score = estimate_within(pair, tol, [1], rng, n_jobs).scores[0]
     else:
-        anchors, references = views.draw(n_anchors, n_references, rng)
+        anchors, references = pair.draw(n_anchors, n_references, rng)
         score = mean_of_defined(
-            _coherences(views, anchors, references, n_jobs), views.weights[anchors]
+            _coherences(pair, anchors, references, n_jobs), pair.weights[anchors]
         )
     if np.isnan(score):
         warnings.warn(
@@ -137,21 +148,21 @@ def perception_coherence_score(
 
 @default_settings()
 def perception_coherence_samples(
-    teacher,
-    student,
+    teacher: Any,
+    student: Any,
     *,
-    metric="cosine",
-    teacher_metric=None,
-    sample_weight=None,
-    n_references=None,
-    random_state=0,
-    n_jobs=None,
-    device="cpu",
-):
-    """Coherence at every sample: how well the student orders the others as seen from there.
+    metric: str | Callable = "cosine",
+    teacher_metric: str | Callable | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_references: int | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+    device: str | torch.device = "cpu",
+) -> NDArray[np.float64]:
+    """Coherence at every sample: triplet accuracy with this sample as the anchor.
 
     Its mean over the samples is :func:`perception_coherence_score`; its smallest entries are
-    the samples that the student misperceives.
+    the samples whose neighborhoods the student distorts most.
 
     Parameters
     ----------
@@ -160,7 +171,7 @@ def perception_coherence_samples(
     metric, teacher_metric : str or callable
         As in :func:`perception_coherence_score`.
     sample_weight : array-like of shape (n_samples,), default=None
-        A pair of references weighs the product of its two weights.
+        The weight of a pair of references is the product of its two weights.
     n_references : int, default=None
         As in :func:`perception_coherence_score`.
     random_state : int, RandomState instance or None, default=0
@@ -173,7 +184,7 @@ def perception_coherence_samples(
     Returns
     -------
     coherences : ndarray of shape (n_samples,), float64
-        nan where the teacher sees only ties, and for samples of weight zero.
+        nan where the teacher has only ties, and for samples of weight zero.
 
     Examples
     --------
@@ -183,29 +194,29 @@ def perception_coherence_samples(
     >>> perception_coherence_samples(teacher, 2 * teacher)
     array([1., 1., 1., 1., 1.])
     """
-    views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
-    views.require(3, "an anchor and two references")
-    references = views.draw_references(n_references, check_random_state(random_state))
-    scores = np.full(views.n_given, np.nan)
-    scores[views.kept] = _coherences(views, np.arange(views.n_samples), references, n_jobs)
+    pair = teacher_and_student(teacher, student, metric, teacher_metric, sample_weight, device)
+    pair.require(3, "an anchor and two references")
+    references = pair.draw_references(n_references, check_random_state(random_state))
+    scores = np.full(pair.n_given, np.nan)
+    scores[pair.kept] = _coherences(pair, np.arange(pair.n_samples), references, n_jobs)
     return scores
 
 
 @default_settings()
 def neighbor_recall_score(
-    teacher,
-    student,
+    teacher: Any,
+    student: Any,
     *,
-    n_neighbors=10,
-    metric="cosine",
-    teacher_metric=None,
-    sample_weight=None,
-    n_anchors=None,
-    random_state=0,
-    n_jobs=None,
-    device="cpu",
-):
-    """Share of the teacher's nearest neighbors that are also among the student's nearest.
+    n_neighbors: int = 10,
+    metric: str | Callable = "cosine",
+    teacher_metric: str | Callable | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_anchors: int | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+    device: str | torch.device = "cpu",
+) -> float:
+    """Fraction of the teacher's nearest neighbors that are also the student's.
 
     Parameters
     ----------
@@ -235,8 +246,8 @@ def neighbor_recall_score(
     Raises
     ------
     ValueError
-        If the rows do not match, there are no more than `n_neighbors` of positive weight, or
-        a value is not finite.
+        If the numbers of rows differ, there are at most `n_neighbors` of positive weight, or a
+        value is not finite.
 
     See Also
     --------
@@ -244,8 +255,9 @@ def neighbor_recall_score(
 
     Notes
     -----
-    Samples tied at the k-th place share the places that are left to them, on either side; the
-    overlap is the sum of the smaller of the two shares. Without ties this is the plain count.
+    References tied at the k-th position share the remaining positions equally, for the teacher
+    and for the student; the overlap is the sum of the smaller of the two shares. Without ties
+    this is the number of common neighbors.
 
     Examples
     --------
@@ -255,19 +267,24 @@ def neighbor_recall_score(
     >>> neighbor_recall_score(teacher, teacher, n_neighbors=5)
     1.0
     """
-    views = pair_of_views(teacher, student, metric, teacher_metric, sample_weight, device)
-    views.require(2, "an anchor and a neighbor")
-    n_neighbors = check_count(n_neighbors, "n_neighbors", least=1, most=views.n_samples - 1)
-    anchors = views.draw_anchors(n_anchors, check_random_state(random_state))
-    recalls = _recalls(views, anchors, n_neighbors, n_jobs)
-    return float(np.average(recalls, weights=views.weights[anchors]))
+    pair = teacher_and_student(teacher, student, metric, teacher_metric, sample_weight, device)
+    pair.require(2, "an anchor and a neighbor")
+    n_neighbors = check_count(n_neighbors, "n_neighbors", least=1, most=pair.n_samples - 1)
+    anchors = pair.draw_anchors(n_anchors, check_random_state(random_state))
+    recalls = _recalls(pair, anchors, n_neighbors, n_jobs)
+    return float(np.average(recalls, weights=pair.weights[anchors]))
 
 
-def _coherences(views, anchors, references, n_jobs):
-    """Coherence at each anchor; nan where all is tied."""
-    teacher_rtol, student_rtol = views.rtols
+def _coherences(
+    pair: Representations,
+    anchors: NDArray[np.integer],
+    references: NDArray[np.integer],
+    n_jobs: int | None,
+) -> NDArray[np.float64]:
+    """Coherence at each anchor; nan where the teacher has only ties."""
+    teacher_rtol, student_rtol = pair.rtols
 
-    def measure(block):
+    def measure(block: AnchorBlock) -> tuple[NDArray[np.integer], torch.Tensor]:
         return block.positions, concordance(
             *block.dissimilarities,
             weights=block.weights,
@@ -275,15 +292,19 @@ def _coherences(views, anchors, references, n_jobs):
             student_rtol=student_rtol,
         )
 
-    return gather(views.look(measure, anchors, references, n_jobs))
+    return gather(pair.map_blocks(measure, anchors, references, n_jobs))
 
 
-def _recalls(views, anchors, n_neighbors, n_jobs):
-    def measure(block):
+def _recalls(
+    pair: Representations, anchors: NDArray[np.integer], n_neighbors: int, n_jobs: int | None
+) -> NDArray[np.float64]:
+    """Recall at each anchor."""
+
+    def measure(block: AnchorBlock) -> tuple[NDArray[np.integer], torch.Tensor]:
         shares = [
             neighbor_shares(dissimilarities, n_neighbors, rtol)
-            for dissimilarities, rtol in zip(block.dissimilarities, views.rtols, strict=True)
+            for dissimilarities, rtol in zip(block.dissimilarities, pair.rtols, strict=True)
         ]
         return block.positions, torch.minimum(*shares).sum(1) / n_neighbors
 
-    return gather(views.look(measure, anchors, np.arange(views.n_samples), n_jobs))
+    return gather(pair.map_blocks(measure, anchors, np.arange(pair.n_samples), n_jobs))

@@ -1,6 +1,8 @@
-"""Linear, projection and MLP students, each beginning as a closed form."""
+"""Linear, projection and MLP students, each initialized as a linear map."""
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -15,7 +17,7 @@ _SMALLEST_SCALE = 0.01
 
 
 class LinearStudent(torch.nn.Module):
-    """rows @ weight.T + bias.
+    """Linear map: rows @ weight.T + bias.
 
     Parameters
     ----------
@@ -25,34 +27,34 @@ class LinearStudent(torch.nn.Module):
     Attributes
     ----------
     is_homogeneous : bool
-        Whether scaling a row scales its embedding; the forward pass needs the norms of rows then.
+        Whether scaling a row scales its embedding. The forward pass then needs the norms of rows.
     """
 
     is_homogeneous = False
 
-    def __init__(self, weight, bias):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
         # Contiguous, as a file stores them: the rounding of a matrix product depends on strides.
         self.weight = torch.nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
         self.bias = torch.nn.Parameter(bias.clone(memory_format=torch.contiguous_format))
 
-    def forward(self, rows):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Embeddings of the rows, dense or in CSR layout: (n_rows, n_components)."""
         return torch.addmm(self.bias, rows, self.weight.T)
 
-    def scaled_parameters(self):
-        """Each parameter with the norm by which its steps are measured."""
-        # The bias stays: moving it was measured to gain nothing.
+    def scaled_parameters(self) -> list[tuple[torch.Tensor, float]]:
+        """Each parameter with its scale, to which the lengths of its steps are relative."""
+        # The bias is not trained: measurements showed no gain.
         return [(self.weight, _norm(self.weight)), (self.bias, 0.0)]
 
-    def linear_map(self):
+    def linear_map(self) -> LinearMap:
         """The map as a LinearMap, in double precision."""
         parts = (self.weight, self.bias)
         return LinearMap(*(part.detach().double().cpu().numpy() for part in parts))
 
     @torch.no_grad()
-    def set_linear(self, linear_map):
-        """Take the values of a LinearMap."""
+    def set_linear(self, linear_map: LinearMap) -> None:
+        """Set the weight and the bias to those of a LinearMap."""
         self.weight.copy_(torch.from_numpy(linear_map.weight))
         self.bias.copy_(torch.from_numpy(linear_map.bias))
 
@@ -60,11 +62,11 @@ class LinearStudent(torch.nn.Module):
 class ProjectionStudent(LinearStudent):
     """Linear projection with a learned correction proportional to the relative residual norm.
 
-    The cosine depends only on the direction of an embedding, which does not contain the share of
-    the row outside the dimensions that are kept. With the embedding y of a row x, and the
-    share 1 - |y|/|x| of its norm that is lost, the student returns
-    y + lost * (stretch * y + |x| * shift). Both vectors are learned from zero: it starts as the
-    linear student, and is linear wherever nothing is lost.
+    The cosine depends only on the direction of an embedding, which does not contain the norm of
+    the residual, the part of the row that is projected out. With the embedding y of a row x and
+    the relative loss of norm, residual = 1 - |y|/|x|, the student returns
+    y + residual * (stretch * y + |x| * shift). Both vectors are initialized with zeros, so that
+    the student is linear at first; it stays linear for rows without a residual.
 
     Parameters
     ----------
@@ -75,12 +77,12 @@ class ProjectionStudent(LinearStudent):
 
     is_homogeneous = True
 
-    def __init__(self, weight, bias):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__(weight, bias)
         self.stretch = torch.nn.Parameter(torch.zeros_like(bias))
         self.shift = torch.nn.Parameter(torch.zeros_like(bias))
 
-    def forward(self, rows, row_norms=None):
+    def forward(self, rows: torch.Tensor, row_norms: torch.Tensor | None = None) -> torch.Tensor:
         """Embeddings of the rows, dense or in CSR layout: (n_rows, n_components).
 
         Their norms, of shape (n_rows, 1), are computed if they are not given.
@@ -91,8 +93,8 @@ class ProjectionStudent(LinearStudent):
             super().forward(rows), row_norms, self.stretch, self.shift
         )
 
-    def scaled_parameters(self):
-        """Each parameter with the norm by which its steps are measured."""
+    def scaled_parameters(self) -> list[tuple[torch.Tensor, float]]:
+        """Each parameter with its scale, to which the lengths of its steps are relative."""
         scale = len(self.bias) ** 0.5
         added = [(self.stretch, scale), (self.shift, _SHIFT_SCALE * scale)]
         return super().scaled_parameters() + added
@@ -101,51 +103,61 @@ class ProjectionStudent(LinearStudent):
 class _ResidualNormCorrection(torch.autograd.Function):
     """The correction of :class:`ProjectionStudent`, with a fused backward pass.
 
-    It takes a third of the passes over tables as large as the embeddings that autograd takes.
+    Autograd would need three times as many passes over matrices of the size of the embeddings.
     """
 
     @staticmethod
-    def forward(ctx, embeddings, row_norms, stretch, shift):
+    def forward(
+        ctx: Any,
+        embeddings: torch.Tensor,
+        row_norms: torch.Tensor,
+        stretch: torch.Tensor,
+        shift: torch.Tensor,
+    ) -> torch.Tensor:
         norms = norms_of(embeddings)
-        lost = 1 - norms / _or_one(row_norms)
-        ctx.save_for_backward(embeddings, norms, row_norms, lost, stretch, shift)
-        told = _stretches(lost, stretch).mul_(embeddings)
-        return told.addmm_(lost * row_norms, shift[None])
+        residual = 1 - norms / _or_one(row_norms)
+        ctx.save_for_backward(embeddings, norms, row_norms, residual, stretch, shift)
+        corrected = _stretch_factors(residual, stretch).mul_(embeddings)
+        return corrected.addmm_(residual * row_norms, shift[None])
 
     @staticmethod
     @once_differentiable
     @without_autocast
-    def backward(ctx, grad):
-        embeddings, norms, row_norms, lost, stretch, shift = ctx.saved_tensors
-        along = grad * embeddings
-        grad_stretch, grad_shift = lost.T @ along, (lost * row_norms).T @ grad
-        shifted = grad @ shift[:, None]
-        grad_lost = along @ stretch[:, None] + row_norms * shifted
+    def backward(
+        ctx: Any, grad: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+        embeddings, norms, row_norms, residual, stretch, shift = ctx.saved_tensors
+        products = grad * embeddings
+        grad_stretch, grad_shift = residual.T @ products, (residual * row_norms).T @ grad
+        grad_along_shift = grad @ shift[:, None]
+        grad_residual = products @ stretch[:, None] + row_norms * grad_along_shift
         # Quotients of norms, not products, which would underflow for short rows.
         directions = embeddings / _or_one(norms)
-        share = grad_lost / _or_one(row_norms)
-        grad_images = _stretches(lost, stretch).mul_(grad).addcmul_(directions, share, value=-1)
+        relative = grad_residual / _or_one(row_norms)
+        grad_embeddings = _stretch_factors(residual, stretch).mul_(grad)
+        grad_embeddings.addcmul_(directions, relative, value=-1)
         grad_row_norms = None
         if ctx.needs_input_grad[1]:
-            grad_row_norms = lost * shifted + share * (norms / _or_one(row_norms))
-        return grad_images, grad_row_norms, grad_stretch[0], grad_shift[0]
+            grad_row_norms = residual * grad_along_shift + relative * (norms / _or_one(row_norms))
+        return grad_embeddings, grad_row_norms, grad_stretch[0], grad_shift[0]
 
 
-def _or_one(norms):
+def _or_one(norms: torch.Tensor) -> torch.Tensor:
+    """Replace zeros by ones."""
     return torch.where(norms > 0, norms, 1)
 
 
-def _stretches(lost, stretch):
-    """1 + lost * stretch, of shape (n_rows, n_components), as a product: that costs less."""
-    return torch.addmm(lost.new_ones(()), lost, stretch[None])
+def _stretch_factors(residual: torch.Tensor, stretch: torch.Tensor) -> torch.Tensor:
+    """1 + residual * stretch, (n_rows, n_components), by addmm, which is faster."""
+    return torch.addmm(residual.new_ones(()), residual, stretch[None])
 
 
 class MLPStudent(torch.nn.Module):
-    """A linear student plus a multi-layer perceptron whose last layer starts at zero.
+    """Sum of a linear student and a multi-layer perceptron, whose last layer is initially zero.
 
-    Next to a :class:`ProjectionStudent` the perceptron is homogeneous of degree one as well: it
-    takes rows of unit norm, and its output is scaled by their norms. Then the direction of an
-    embedding does not depend on the scale of the row.
+    If the linear part is a :class:`ProjectionStudent`, the perceptron is homogeneous of degree one
+    as well: it takes rows scaled to unit norm, and its output is scaled by their norms. Then the
+    direction of an embedding does not depend on the scale of the row.
 
     Parameters
     ----------
@@ -153,12 +165,20 @@ class MLPStudent(torch.nn.Module):
     hidden_layer_sizes : sequence of int
         Number of units of each hidden layer.
     row_norm : float
-        Typical norm of the input rows, so that activations are of size 1.
+        Root mean square norm of the input rows, so that activations have unit variance.
     generator : torch.Generator
         Draws the weights of the hidden layers, on the CPU.
     """
 
-    def __init__(self, linear, hidden_layer_sizes, row_norm, generator):
+    output_scale: torch.Tensor
+
+    def __init__(
+        self,
+        linear: LinearStudent,
+        hidden_layer_sizes: Sequence[int],
+        row_norm: float,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
         self.linear = linear
         self.is_homogeneous = linear.is_homogeneous
@@ -174,11 +194,11 @@ class MLPStudent(torch.nn.Module):
         ]
         self.hidden = torch.nn.ParameterList(layer.to(weight) for layer in drawn)
         self.output = torch.nn.Parameter(weight.new_zeros(len(weight), sizes[-1]))
-        # Of the size at which it would add as much to the embedding as the linear part gives.
+        # The norm of an output layer whose contribution is as large as that of the linear part.
         scale = _norm(weight) * norms[0] / weight.shape[1] ** 0.5
         self.register_buffer("output_scale", torch.tensor(scale, dtype=weight.dtype))
 
-    def forward(self, rows, row_norms=None):
+    def forward(self, rows: torch.Tensor, row_norms: torch.Tensor | None = None) -> torch.Tensor:
         """Embeddings of the rows, dense or in CSR layout: (n_rows, n_components).
 
         Their norms, of shape (n_rows, 1), are computed if they are needed and not given.
@@ -190,40 +210,40 @@ class MLPStudent(torch.nn.Module):
         perceptron = self._perceptron(rows @ self.hidden[0].T / _or_one(row_norms))
         return self.linear(rows, row_norms) + row_norms * perceptron
 
-    def _perceptron(self, first_products):
+    def _perceptron(self, first_products: torch.Tensor) -> torch.Tensor:
         activations = functional.gelu(first_products)
         for weight in self.hidden[1:]:
             activations = functional.gelu(activations @ weight.T)
         return activations @ self.output.T
 
-    def scaled_parameters(self):
-        """Each parameter with the norm by which its steps are measured."""
+    def scaled_parameters(self) -> list[tuple[torch.Tensor, float]]:
+        """Each parameter with its scale, to which the lengths of its steps are relative."""
         hidden = [(weight, _norm(weight)) for weight in self.hidden]
         return [*self.linear.scaled_parameters(), *hidden, (self.output, self.output_scale.item())]
 
-    def linear_map(self):
+    def linear_map(self) -> LinearMap:
         """The linear part as a LinearMap, in double precision."""
         return self.linear.linear_map()
 
-    def set_linear(self, linear_map):
-        """Take the values of a LinearMap for the linear part."""
+    def set_linear(self, linear_map: LinearMap) -> None:
+        """Set the linear part to a LinearMap."""
         self.linear.set_linear(linear_map)
 
 
-def embeddings_of(student, rows):
-    """A function that gives the embeddings of the same rows as the student changes."""
+def embeddings_of(student: torch.nn.Module, rows: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """A function that computes the student's current embeddings of fixed rows."""
     if getattr(student, "is_homogeneous", False):
         return partial(student, rows, norms_of(rows))
     return partial(student, rows)
 
 
-def scaled_parameters(student):
-    """Each parameter with the norm by which its steps are measured.
+def scaled_parameters(student: torch.nn.Module) -> list[tuple[torch.Tensor, float]]:
+    """Each parameter with its scale, to which the lengths of its steps are relative.
 
-    Those of a module of the user's own are measured by what they are, or, where that is nothing,
-    as biases are at first, by a small share of what weights are.
+    For a user-defined module this is the norm of the parameter, but at least a small value for
+    parameters that are initially zero, as biases often are.
     """
-    if hasattr(student, "scaled_parameters"):
+    if isinstance(student, (LinearStudent, MLPStudent)):
         return student.scaled_parameters()
     return [
         (parameter, max(_norm(parameter), _SMALLEST_SCALE * parameter.numel() ** 0.5))
@@ -232,8 +252,8 @@ def scaled_parameters(student):
     ]
 
 
-def student_of_state(state):
-    """The linear student, projection or MLP that has this state dict.
+def student_of_state(state: Mapping[str, torch.Tensor]) -> LinearStudent | MLPStudent:
+    """Restore a built-in student from its state dict.
 
     Parameters
     ----------
@@ -246,45 +266,55 @@ def student_of_state(state):
     Raises
     ------
     KeyError, RuntimeError
-        If there is none.
+        If it is not the state dict of a built-in student.
     """
     if "output" not in state:
-        kind = ProjectionStudent if "stretch" in state else LinearStudent
-        student = kind(state["weight"], state["bias"])
-    else:
-        prefix = "linear."
-        linear = {
-            name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)
-        }
-        sizes = [len(state[name]) for name in state if name.startswith("hidden.")]
-        student = MLPStudent(student_of_state(linear), sizes, 1.0, torch.Generator())
+        return _linear_student_of_state(state)
+    prefix = "linear."
+    linear_state = {
+        name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)
+    }
+    sizes = [len(state[name]) for name in state if name.startswith("hidden.")]
+    linear = _linear_student_of_state(linear_state)
+    student = MLPStudent(linear, sizes, 1.0, torch.Generator())
     student.load_state_dict(state)
     return student
 
 
-def is_built_in(student):
-    """Whether a student is one of this module's classes, not a module of the user's own."""
+def _linear_student_of_state(state: Mapping[str, torch.Tensor]) -> LinearStudent:
+    kind = ProjectionStudent if "stretch" in state else LinearStudent
+    student = kind(state["weight"], state["bias"])
+    student.load_state_dict(state)
+    return student
+
+
+def is_built_in(student: torch.nn.Module) -> bool:
+    """Whether a student is one of this module's classes, not a user-defined module."""
     return isinstance(student, (LinearStudent, MLPStudent))
 
 
-def kind_of(student, n_components):
-    """Parameters of the distiller that describe the kind of a student, a dict."""
-    if not is_built_in(student):
-        return {"n_components": n_components, "student": "module"}
-    is_mlp = isinstance(student, MLPStudent)
-    linear = student.linear if is_mlp else student
-    return {
-        "n_components": len(linear.weight),
-        "student": "mlp" if is_mlp else "linear",
-        "hidden_layer_sizes": tuple(map(len, student.hidden)) if is_mlp else (),
-    }
+def kind_of(student: torch.nn.Module, n_components: int) -> dict[str, Any]:
+    """Parameters of the distiller that describe the kind of a student."""
+    if isinstance(student, MLPStudent):
+        return {
+            "n_components": len(student.linear.weight),
+            "student": "mlp",
+            "hidden_layer_sizes": tuple(map(len, student.hidden)),
+        }
+    if isinstance(student, LinearStudent):
+        return {
+            "n_components": len(student.weight),
+            "student": "linear",
+            "hidden_layer_sizes": (),
+        }
+    return {"n_components": n_components, "student": "module"}
 
 
-def norms_of(rows):
+def norms_of(rows: torch.Tensor) -> torch.Tensor:
     """Norms of rows, dense or in CSR layout, of shape (n_rows, 1)."""
     if rows.layout != torch.sparse_csr:
         return row_norms(rows)
-    # In double precision the squares of single precision neither underflow nor overflow.
+    # In double precision the squares of single-precision entries neither underflow nor overflow.
     squares = torch.sparse_csr_tensor(
         rows.crow_indices(), rows.col_indices(), rows.values().double().square(), size=rows.shape
     )
@@ -292,5 +322,5 @@ def norms_of(rows):
     return (squares @ ones).sqrt().to(rows.dtype)
 
 
-def _norm(parameter):
+def _norm(parameter: torch.Tensor) -> float:
     return parameter.detach().norm().item()

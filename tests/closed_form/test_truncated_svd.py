@@ -8,17 +8,19 @@ from skperco.closed_form import _truncated_svd
 from skperco.closed_form._truncated_svd import leading_directions, root_mean_square_norm
 
 
-def test_directions_do_not_depend_on_chunks(monkeypatch):
+def test_projection_does_not_depend_on_the_size_of_blocks(monkeypatch):
     X = rows_of(0)
     monkeypatch.setattr(_truncated_svd, "_ROWS_PER_BLOCK", 7)
-    start = leading_directions(
+    projection = leading_directions(
         X, 4, center=False, sample_weight=np.ones(60), random_state=np.random.RandomState(0)
     )
     vectors = svd(X, full_matrices=False)[2][:4]
-    np.testing.assert_allclose(start.weight.T @ start.weight, vectors.T @ vectors, atol=1e-9)
+    np.testing.assert_allclose(
+        projection.weight.T @ projection.weight, vectors.T @ vectors, atol=1e-9
+    )
 
 
-def test_the_typical_norm_is_weighted_and_never_zero():
+def test_root_mean_square_norm_is_weighted_and_one_for_zero_rows():
     X = rows_of(0)
     weights = np.arange(60.0)
     expected = np.sqrt(np.average(np.linalg.norm(X, axis=1) ** 2, weights=weights))
@@ -31,29 +33,31 @@ def test_the_typical_norm_is_weighted_and_never_zero():
 @pytest.mark.parametrize("layout", [np.asarray, csr_array])
 @pytest.mark.parametrize("n_components", [3, 7, 12])
 @pytest.mark.parametrize(("n_rows", "rank"), [(60, 3), (5, 5), (4, 2), (60, 0)])
-def test_directions_beyond_the_rank_are_orthonormal_and_zero_for_the_rows(
+def test_components_beyond_the_rank_are_orthonormal_and_map_the_rows_to_zero(
     n_rows, rank, n_components, layout, center, columns
 ):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n_rows, rank)) @ rng.normal(size=(rank, 12))
     weight = rng.uniform(0.5, 2, size=n_rows)
-    start = leading_directions(
+    projection = leading_directions(
         layout(X),
         n_components,
         center=center,
         sample_weight=weight,
         random_state=np.random.RandomState(0),
     )
-    np.testing.assert_allclose(start.weight @ start.weight.T, np.eye(n_components), atol=1e-9)
-    np.testing.assert_allclose(start(X)[:, rank:], 0, atol=1e-7)
+    np.testing.assert_allclose(
+        projection.weight @ projection.weight.T, np.eye(n_components), atol=1e-9
+    )
+    np.testing.assert_allclose(projection(X)[:, rank:], 0, atol=1e-7)
     if n_components >= rank:
         mean = weight @ X / weight.sum() if center else 0
-        np.testing.assert_allclose(start(X) @ start.weight, X - mean, atol=1e-7)
+        np.testing.assert_allclose(projection(X) @ projection.weight, X - mean, atol=1e-7)
 
 
-def test_repeated_rows_and_their_weights_have_the_same_directions(columns):
+def test_weighted_rows_have_the_same_projection_as_repeated_rows(columns):
     X, counts = rows_of(0, n=6), np.array([1, 4, 0, 2, 3, 1])
-    maps = [
+    projections = [
         leading_directions(
             rows, 10, center=True, sample_weight=weight, random_state=np.random.RandomState(seed)
         )
@@ -61,4 +65,4 @@ def test_repeated_rows_and_their_weights_have_the_same_directions(columns):
             [(X, counts.astype(float)), (X.repeat(counts, axis=0), np.ones(counts.sum()))]
         )
     ]
-    np.testing.assert_allclose(maps[0].weight, maps[1].weight, atol=1e-9)
+    np.testing.assert_allclose(projections[0].weight, projections[1].weight, atol=1e-9)

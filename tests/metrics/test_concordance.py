@@ -15,20 +15,20 @@ PAIRS_OF_ROWS = st.integers(2, 40).flatmap(
 
 
 @given(PAIRS_OF_ROWS)
-def test_agrees_with_the_definition(rows):
+def test_concordance_agrees_with_the_definition(rows):
     found = concordance(*torch.from_numpy(rows)[:, None])
     np.testing.assert_allclose(found, [references.concordance(*rows)], atol=1e-12)
 
 
 @given(PAIRS_OF_ROWS, st.data())
-def test_agrees_with_the_weighted_definition(rows, data):
+def test_weighted_concordance_agrees_with_the_definition(rows, data):
     weights = data.draw(hnp.arrays(np.float64, rows.shape[1], elements=st.floats(0.1, 5)))
     found = concordance(*torch.from_numpy(rows)[:, None], weights=torch.from_numpy(weights))
     np.testing.assert_allclose(found, [references.concordance(*rows, weights)], atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [2, 64, 65, 5000, 40_000])
-def test_agrees_with_kendall_tau_on_long_rows(n):
+def test_concordance_of_long_rows_agrees_with_kendalls_tau(n):
     rng = np.random.default_rng(n)
     teacher = rng.random((2, n))
     student = teacher + rng.random((2, n))
@@ -38,7 +38,7 @@ def test_agrees_with_kendall_tau_on_long_rows(n):
 
 
 @given(PAIRS_OF_ROWS, st.booleans(), st.data())
-def test_counts_agree_with_the_definition(rows, weighted, data):
+def test_pair_counts_agree_with_the_definition(rows, weighted, data):
     n = rows.shape[1]
     weights = np.ones(n)
     if weighted:
@@ -53,12 +53,12 @@ def test_counts_agree_with_the_definition(rows, weighted, data):
 
 @pytest.mark.parametrize("n", [63, 64, 65, 66, 200, 5000])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_counts_of_long_rows_agree_with_all_comparisons(n, weighted):
-    """Of several blocks, the last of which is not full."""
+def test_pair_counts_of_long_rows_agree_with_all_comparisons(n, weighted):
+    """Several blocks, the last of which is not full."""
     rng = np.random.default_rng(n)
     teacher, student = rng.integers(0, n // 3, size=(2, n)).astype(float)
     weights = rng.uniform(0.1, 5, size=n) if weighted else np.ones(n)
-    ((agreeing, strict),) = pair_counts(
+    ((concordant, strict),) = pair_counts(
         torch.from_numpy(teacher)[None],
         [torch.from_numpy(student)[None]],
         weights=torch.from_numpy(weights) if weighted else None,
@@ -67,10 +67,10 @@ def test_counts_of_long_rows_agree_with_all_comparisons(n, weighted):
         before, after = np.sign(teacher - teacher[j]), np.sign(student - student[j])
         np.testing.assert_allclose(strict[0, j], weights[before != 0].sum())
         expected = (weights * (before != 0) * (1 + before * after) / 2).sum()
-        np.testing.assert_allclose(agreeing[0, j], expected)
+        np.testing.assert_allclose(concordant[0, j], expected)
 
 
-def test_rows_are_counted_alone_and_by_chunks(monkeypatch):
+def test_concordance_does_not_depend_on_chunks(monkeypatch):
     rows = torch.from_numpy(np.random.default_rng(0).integers(0, 20, size=(2, 7, 30)) * 1.0)
     whole = concordance(*rows)
     monkeypatch.setattr("skperco.metrics._concordance._ENTRIES_PER_CHUNK", 60)
@@ -79,7 +79,7 @@ def test_rows_are_counted_alone_and_by_chunks(monkeypatch):
     np.testing.assert_array_equal(torch.cat(alone), whole)
 
 
-def test_near_values_tie_within_the_tolerance():
+def test_values_within_the_relative_tolerance_tie():
     teacher = torch.tensor([[0.0, 1.0, 1.0 + 1e-13, 2.0]], dtype=torch.float64)
     student = torch.tensor([[0.0, 2.0, 1.0, 3.0]], dtype=torch.float64)
     assert concordance(teacher, student, teacher_rtol=1e-12) == 1

@@ -13,19 +13,19 @@ SEEDS = st.integers(0, 1000)
 
 
 def draw(seed, n=60, noise=0.5):
-    """A teacher, and two students that are equally coherent in the population."""
+    """A teacher and two students with the same coherence in the population."""
     rng = np.random.default_rng(seed)
     teacher = rng.normal(size=(n, 4))
     return teacher, *(teacher[:, :3] + noise * rng.normal(size=(n, 3)) for _ in range(2))
 
 
-def share(outcomes):
-    """Share of the true outcomes, and how far from 5 % or 95 % chance may take it."""
+def fraction_and_margin(outcomes):
+    """Fraction of true outcomes, and 3.5 standard errors of it if 5 % or 95 % are expected."""
     return np.mean(outcomes), 3.5 * 0.22 / len(outcomes) ** 0.5
 
 
-def test_statement_9_intervals_cover_and_tests_reject_as_often_as_they_say():
-    """A small benchmarks/interval_coverage.py, in bounds that chance hardly ever crosses."""
+def test_statement_9_coverage_of_intervals_and_size_of_tests_are_nominal():
+    """A small version of benchmarks/interval_coverage.py."""
     exact = perception_coherence_score(*draw(10**6, n=4000)[:2], metric="euclidean")
     covered, rejected = [], []
     for seed in range(500):
@@ -35,11 +35,11 @@ def test_statement_9_intervals_cover_and_tests_reject_as_often_as_they_say():
         test = perception_coherence_test(teacher, student, other, metric="euclidean")
         rejected.append(test.pvalue < 0.05)
     for outcomes, expected in ((covered, 0.95), (rejected, 0.05)):
-        found, slack = share(outcomes)
-        assert abs(found - expected) < slack
+        found, margin = fraction_and_margin(outcomes)
+        assert abs(found - expected) < margin
 
 
-def test_drawn_anchors_and_references_are_covered_too():
+def test_intervals_include_the_error_of_drawing_anchors_and_references():
     teacher, student, _ = draw(0, n=3000)
     exact = perception_coherence_score(teacher, student, metric="euclidean")
     covered = []
@@ -53,13 +53,13 @@ def test_drawn_anchors_and_references_are_covered_too():
             random_state=state,
         )
         covered.append(interval.low <= exact <= interval.high)
-    found, slack = share(covered)
-    assert abs(found - 0.95) < slack
+    found, margin = fraction_and_margin(covered)
+    assert abs(found - 0.95) < margin
 
 
 @settings(max_examples=10)
 @given(SEEDS)
-def test_the_interval_holds_its_score_and_widens_with_its_level(seed):
+def test_interval_contains_its_score_and_widens_with_the_confidence_level(seed):
     teacher, student, _ = draw(seed)
     narrow, wide = (
         perception_coherence_interval(teacher, student, confidence_level=level)
@@ -70,18 +70,18 @@ def test_the_interval_holds_its_score_and_widens_with_its_level(seed):
     assert 0 < wide.low < narrow.low < narrow.score < narrow.high < wide.high < 1
 
 
-def test_more_samples_are_surer():
+def test_standard_error_decreases_with_the_square_root_of_the_sample_size():
     errors = [perception_coherence_interval(*draw(0, n=n)[:2]).standard_error for n in (100, 1600)]
-    # Sixteen times as many: a quarter of the error.
+    # With 16 times as many samples the error is a quarter.
     assert errors[1] == pytest.approx(errors[0] / 4, rel=0.3)
 
 
-def test_a_perfect_score_is_a_point():
+def test_interval_of_a_perfect_score_is_a_point():
     teacher = draw(0)[0]
     assert perception_coherence_interval(teacher, 2 * teacher) == (1, 1, 1, 0)
 
 
-def test_a_teacher_that_ties_all_is_undefined():
+def test_interval_and_test_are_nan_if_the_teacher_has_only_ties():
     teacher = np.ones((20, 2))
     assert np.isnan(perception_coherence_interval(teacher, draw(0, n=20)[1])).all()
     assert np.isnan(perception_coherence_test(teacher, *draw(0, n=20)[1:])).all()
@@ -89,7 +89,7 @@ def test_a_teacher_that_ties_all_is_undefined():
 
 @settings(max_examples=10)
 @given(SEEDS)
-def test_the_test_is_of_the_difference_and_turns_with_it(seed):
+def test_difference_and_p_values_are_consistent_with_scores_and_swapped_students(seed):
     teacher, student, other = draw(seed)
     other = other + 0.3 * np.random.default_rng(seed).normal(size=other.shape)
     found = perception_coherence_test(teacher, student, other)
@@ -97,8 +97,8 @@ def test_the_test_is_of_the_difference_and_turns_with_it(seed):
     assert found.difference == pytest.approx(scores[0] - scores[1], abs=1e-12)
     assert found.low < found.difference < found.high
     assert (found.pvalue < 0.05) == (not found.low < 0 < found.high)
-    turned = perception_coherence_test(teacher, other, student)
-    assert turned.pvalue == pytest.approx(found.pvalue, abs=1e-9)
+    swapped = perception_coherence_test(teacher, other, student)
+    assert swapped.pvalue == pytest.approx(found.pvalue, abs=1e-9)
     less, greater = (
         perception_coherence_test(teacher, student, other, alternative=alternative).pvalue
         for alternative in ("less", "greater")
@@ -107,7 +107,7 @@ def test_the_test_is_of_the_difference_and_turns_with_it(seed):
     assert 2 * min(less, greater) == pytest.approx(found.pvalue)
 
 
-def test_an_alternative_is_shown_by_what_it_says():
+def test_one_sided_alternatives_have_the_right_direction():
     teacher, student, _ = draw(0, noise=0.1)
     _, other, _ = draw(0, noise=1.5)
     better, worse = (
@@ -117,7 +117,7 @@ def test_an_alternative_is_shown_by_what_it_says():
     assert better < 0.001 < 0.999 < worse
 
 
-def test_pairing_is_surer_than_two_intervals():
+def test_standard_error_of_a_paired_difference_is_less_than_that_of_one_score():
     teacher, student, _ = draw(0, n=200)
     other = student + 0.05 * np.random.default_rng(1).normal(size=student.shape)
     found = perception_coherence_test(teacher, student, other)
@@ -125,13 +125,13 @@ def test_pairing_is_surer_than_two_intervals():
     assert found.standard_error < alone / 2
 
 
-def test_the_same_student_twice_is_no_difference():
+def test_a_student_and_its_multiple_do_not_differ():
     teacher, student, _ = draw(0)
     found = perception_coherence_test(teacher, student, 3 * student)
     assert (found.difference, found.pvalue) == (0, 1)
 
 
-def test_each_side_has_its_metric():
+def test_teacher_and_both_students_use_their_own_metrics():
     teacher, student, other = draw(0)
     found = perception_coherence_test(
         teacher,
@@ -148,7 +148,7 @@ def test_each_side_has_its_metric():
     assert found.difference == pytest.approx(scores[0] - scores[1], abs=1e-12)
 
 
-def test_weights_count_and_their_common_factor_does_not():
+def test_interval_depends_on_weights_but_not_on_their_common_factor():
     teacher, student, _ = draw(0)
     weights = np.random.default_rng(0).uniform(0, 2, size=60) * (np.arange(60) % 3 > 0)
     found = perception_coherence_interval(teacher, student, sample_weight=weights)
@@ -174,7 +174,7 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_named(case):
+def test_invalid_options_raise_errors_that_name_them(case):
     options, error, message = BAD_INPUT[case]
     with pytest.raises(error, match=message):
         perception_coherence_interval(*GOOD[:2], **options)
@@ -182,7 +182,7 @@ def test_bad_input_is_named(case):
         perception_coherence_test(*GOOD, **options)
 
 
-def test_other_bad_input_is_named():
+def test_invalid_input_raises_errors_that_name_it():
     with pytest.raises(ValueError, match="alternative must be one of"):
         perception_coherence_test(*GOOD, alternative="larger")
     with pytest.raises(ValueError, match="other_metric must be one of"):

@@ -22,7 +22,7 @@ def close_figures():
     plt.close("all")
 
 
-def test_a_line_for_each_student():
+def test_display_has_a_line_for_each_student():
     display = CoherenceCurveDisplay.from_embeddings(TEACHER, STUDENTS, metric="euclidean")
     assert [line.get_label() for line in display.lines_] == ["three", "five"]
     for line, student in zip(display.lines_, STUDENTS.values(), strict=True):
@@ -33,12 +33,12 @@ def test_a_line_for_each_student():
     assert display.figure_ is display.ax_.figure
 
 
-def test_one_student_has_a_name():
+def test_name_is_the_label_of_a_single_student():
     display = CoherenceCurveDisplay.from_embeddings(TEACHER, TEACHER[:, :3], name="small")
     assert [line.get_label() for line in display.lines_] == ["small"]
 
 
-def test_estimators_are_drawn_by_what_they_make_of_the_rows():
+def test_from_estimator_plots_the_curves_of_transformed_rows():
     fitted = {"PCA": PCA(3).fit(TEACHER), "SVD": TruncatedSVD(3).fit(TEACHER)}
     display = CoherenceCurveDisplay.from_estimator(fitted, TEACHER)
     expected = coherence_curve(TEACHER, fitted["SVD"].transform(TEACHER))
@@ -47,7 +47,7 @@ def test_estimators_are_drawn_by_what_they_make_of_the_rows():
     assert alone.lines_[0].get_label() == "PCA"
 
 
-def test_drawn_on_the_axes_that_are_given_and_beside_what_is_there():
+def test_second_plot_on_the_same_axes_uses_another_color():
     _, ax = plt.subplots()
     first = CoherenceCurveDisplay.from_embeddings(TEACHER, STUDENTS["three"], ax=ax)
     second = CoherenceCurveDisplay.from_embeddings(
@@ -58,7 +58,7 @@ def test_drawn_on_the_axes_that_are_given_and_beside_what_is_there():
     assert second.lines_[0].get_linewidth() == 3
 
 
-def test_a_matrix_is_drawn_with_those_that_agree_beside_each_other():
+def test_matrix_display_puts_similar_representations_next_to_each_other():
     noise = np.random.default_rng(1).normal(size=(60, 4))
     models = {"a": TEACHER, "noise": noise, "b": TEACHER[:, :5], "more noise": noise[:, :3]}
     display = CoherenceMatrixDisplay.from_representations(models)
@@ -72,17 +72,17 @@ def test_a_matrix_is_drawn_with_those_that_agree_beside_each_other():
     assert [text.get_text() for text in display.ax_.texts] == [f"{x:.2f}" for x in shown.ravel()]
 
 
-def test_representations_without_names_have_numbers():
+def test_representations_without_names_are_named_by_their_indices():
     display = CoherenceMatrixDisplay.from_representations([TEACHER, TEACHER[:, :3]])
     assert display.names == ["0", "1"]
 
 
-def test_a_matrix_with_undefined_entries_is_drawn():
+def test_matrix_with_undefined_entries_is_plotted():
     display = CoherenceMatrixDisplay.from_representations([np.ones((60, 2)), TEACHER])
     assert sorted(display.order_) == [0, 1]
 
 
-def test_without_matplotlib_the_message_says_so(monkeypatch):
+def test_error_without_matplotlib_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"skperco\[plot\]"):
         CoherenceCurveDisplay.from_embeddings(TEACHER, STUDENTS)

@@ -62,43 +62,42 @@ def scores(teacher, student, weights, metric):
 
 
 def exact_scores(teacher, student, weights):
-    """The same from tables of integers, in rational arithmetic."""
+    """The same from dissimilarity matrices of integers, in rational arithmetic."""
     kept = np.flatnonzero(weights)
-    mass = [Fraction(int(weight)) for weight in weights[kept]]
-    tables = [table[np.ix_(kept, kept)] for table in (teacher, student)]
-    samples = references.exact_samples(*tables, mass)
-    score = references.exact_mean(samples, mass)
+    fractions = [Fraction(int(weight)) for weight in weights[kept]]
+    matrices = [matrix[np.ix_(kept, kept)] for matrix in (teacher, student)]
+    samples = references.exact_samples(*matrices, fractions)
+    score = references.exact_mean(samples, fractions)
     of_all = np.full(len(weights), np.nan)
     of_all[kept] = [np.nan if sample is None else float(sample) for sample in samples]
 
     def coherence(first, second, percentile=1.0):
-        at_anchors = references.exact_samples(first, second, mass, percentile)
-        return references.exact_mean(at_anchors, mass)
+        at_anchors = references.exact_samples(first, second, fractions, percentile)
+        return references.exact_mean(at_anchors, fractions)
 
     values = {
         "score": score,
         "interval": score,
-        "curve": [coherence(*tables, percentile) for percentile in PERCENTILES],
-        "matrix": [[coherence(first, second) for second in tables] for first in tables],
-        "recall": [references.exact_recall(*tables, mass, k) for k in (1, 2, 3)],
+        "curve": [coherence(*matrices, percentile) for percentile in PERCENTILES],
+        "matrix": [[coherence(first, second) for second in matrices] for first in matrices],
+        "recall": [references.exact_recall(*matrices, fractions, k) for k in (1, 2, 3)],
     }
     return values, of_all
 
 
 def assert_exact(problem, metric):
     teacher, student, weights, order = problem
-    tables = [references.exact_table(rows, metric) for rows in (teacher, student)]
-    given = [rows.astype(float) for rows in (tables if metric == "precomputed" else problem[:2])]
-    expected, expected_samples = exact_scores(*tables, weights)
+    matrices = [references.exact_table(rows, metric) for rows in (teacher, student)]
+    given = [rows.astype(float) for rows in (matrices if metric == "precomputed" else problem[:2])]
+    expected, expected_samples = exact_scores(*matrices, weights)
     permuted = [rows[order] for rows in given]
     if metric == "precomputed":
-        permuted = [table[:, order] for table in permuted]
-    ordinary = np.arange(len(order))
-    for rows, numbers in ((given, ordinary), (permuted, order)):
-        found, samples = scores(*rows, weights[numbers], metric)
+        permuted = [matrix[:, order] for matrix in permuted]
+    for rows, indices in ((given, np.arange(len(order))), (permuted, order)):
+        found, samples = scores(*rows, weights[indices], metric)
         for name, value in expected.items():
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-10, err_msg=name)
-        np.testing.assert_allclose(samples, expected_samples[numbers], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(samples, expected_samples[indices], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("metric", METRICS)

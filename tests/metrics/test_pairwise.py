@@ -14,7 +14,7 @@ def rows_of(seed, n=30, d=4):
 
 @settings(max_examples=20)
 @given(SEEDS, st.booleans())
-def test_every_entry_is_a_score(seed, weighted):
+def test_entries_of_the_matrix_are_scores(seed, weighted):
     models = {"a": rows_of(seed), "b": np.round(rows_of(seed, d=3)), "c": rows_of(seed + 1)}
     weights = np.random.default_rng(seed).uniform(0.5, 2, size=30) if weighted else None
     options = {"metric": "euclidean", "sample_weight": weights}
@@ -26,7 +26,7 @@ def test_every_entry_is_a_score(seed, weighted):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_the_order_of_the_representations_carries_over():
+def test_matrix_is_permuted_with_the_representations():
     models = [rows_of(seed) for seed in range(4)]
     order = [2, 0, 3, 1]
     found = pairwise_perception_coherence([models[i] for i in order])
@@ -34,7 +34,7 @@ def test_the_order_of_the_representations_carries_over():
 
 
 @pytest.mark.parametrize("metric", [["euclidean", "cosine"], {"b": "cosine", "a": "euclidean"}])
-def test_each_has_its_metric(metric):
+def test_each_representation_uses_its_own_metric(metric):
     models = {"a": rows_of(0), "b": rows_of(1)}
     given = models if isinstance(metric, dict) else list(models.values())
     found = pairwise_perception_coherence(given, metric=metric)
@@ -45,21 +45,21 @@ def test_each_has_its_metric(metric):
     assert found.diagonal() == pytest.approx(1)
 
 
-def test_a_representation_that_ties_all_has_no_view():
+def test_row_of_a_representation_with_only_ties_is_nan():
     found = pairwise_perception_coherence([np.ones((30, 2)), rows_of(0)])
     assert np.isnan(found[0]).all()
     assert found[1] == pytest.approx([0.5, 1])
 
 
-def test_sampling_and_workers(monkeypatch):
+def test_matrix_uses_the_sampled_scores_for_any_n_jobs(monkeypatch):
     models = [rows_of(0, n=500), rows_of(0, n=500)[:, :2]]
     options = {"n_anchors": 50, "n_references": 80}
     found = pairwise_perception_coherence(models, **options)
     expected = perception_coherence_score(*models, **options)
     assert found[0, 1] == pytest.approx(expected, abs=1e-12)
     monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 1000)
-    together = pairwise_perception_coherence(models, n_jobs=2, **options)
-    np.testing.assert_allclose(together, found, atol=1e-12)
+    parallel = pairwise_perception_coherence(models, n_jobs=2, **options)
+    np.testing.assert_allclose(parallel, found, atol=1e-12)
 
 
 GOOD = rows_of(0)
@@ -77,6 +77,6 @@ GOOD = rows_of(0)
         ({"a": GOOD, "b": np.where(GOOD > 1, np.nan, GOOD)}, "cosine", "b contains NaN"),
     ],
 )
-def test_bad_input_is_named(representations, metric, message):
+def test_invalid_input_raises_errors_that_name_it(representations, metric, message):
     with pytest.raises(ValueError, match=message):
         pairwise_perception_coherence(representations, metric=metric)

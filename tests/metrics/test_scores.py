@@ -33,25 +33,27 @@ def rotation(seed, d):
     return np.linalg.qr(embeddings(seed, n=d, d=d))[0]
 
 
-def table(rows, metric="euclidean"):
+def matrix_of(rows, metric="euclidean"):
     return references.table(rows, metric)
 
 
-def coherence_of_tables(teacher, student, **kwargs):
+def coherence_of_matrices(teacher, student, **kwargs):
     return perception_coherence_score(teacher, student, metric="precomputed", **kwargs)
 
 
 @given(SEEDS, st.sampled_from(METRICS))
-def test_agrees_with_the_definition(seed, metric):
+def test_score_agrees_with_the_definition(seed, metric):
     teacher, student = embeddings(seed), embeddings(seed + 1, d=3)
     found = perception_coherence_score(teacher, student, metric=metric)
-    expected = references.perception_coherence(table(teacher, metric), table(student, metric))
+    expected = references.perception_coherence(
+        matrix_of(teacher, metric), matrix_of(student, metric)
+    )
     assert found == pytest.approx(expected, abs=1e-12)
 
 
 @given(SEEDS)
-def test_agrees_with_the_definition_on_ties_and_weights(seed):
-    squares = [table(grid(seed + side), "sqeuclidean") for side in (0, 1)]
+def test_score_with_ties_and_weights_agrees_with_the_definition(seed):
+    squares = [matrix_of(grid(seed + side), "sqeuclidean") for side in (0, 1)]
     weights = np.random.default_rng(seed).integers(0, 3, size=20).astype(float)
     weights[:3] = 1
     expected = references.perception_coherence(*squares, weights)
@@ -63,27 +65,27 @@ def test_agrees_with_the_definition_on_ties_and_weights(seed):
 
 @given(SEEDS)
 def test_statement_1_range_identity_chance_and_reversal(seed):
-    teacher, student = table(embeddings(seed)), table(grid(seed, n=30))
-    score = coherence_of_tables(teacher, student)
+    teacher, student = matrix_of(embeddings(seed)), matrix_of(grid(seed, n=30))
+    score = coherence_of_matrices(teacher, student)
     assert 0 <= score <= 1
-    assert coherence_of_tables(teacher, teacher) == 1
-    assert coherence_of_tables(teacher, np.ones_like(student)) == 0.5
+    assert coherence_of_matrices(teacher, teacher) == 1
+    assert coherence_of_matrices(teacher, np.ones_like(student)) == 0.5
     reversed_student = student.max() - student
-    assert coherence_of_tables(teacher, reversed_student) == pytest.approx(1 - score, abs=1e-12)
+    assert coherence_of_matrices(teacher, reversed_student) == pytest.approx(1 - score, abs=1e-12)
 
 
 @given(SEEDS)
-def test_statement_2_only_order_counts(seed):
+def test_statement_2_increasing_transforms_do_not_change_the_score(seed):
     rng = np.random.default_rng(seed)
-    teacher, student = table(embeddings(seed)), table(grid(seed, n=30))
+    teacher, student = matrix_of(embeddings(seed)), matrix_of(grid(seed, n=30))
     powers = rng.uniform(0.3, 4, size=(30, 1))
-    score = coherence_of_tables(teacher, student)
-    assert coherence_of_tables(teacher, student**powers) == score
-    assert coherence_of_tables(np.expm1(teacher), student) == score
+    score = coherence_of_matrices(teacher, student)
+    assert coherence_of_matrices(teacher, student**powers) == score
+    assert coherence_of_matrices(np.expm1(teacher), student) == score
 
 
 @given(SEEDS, st.sampled_from([grid, embeddings]), st.sampled_from(["euclidean", "cosine"]))
-def test_statement_2_isometries_and_scalings(seed, draw, metric):
+def test_statement_2_isometries_and_scalings_do_not_change_the_score(seed, draw, metric):
     rng = np.random.default_rng(seed)
     teacher, student = embeddings(seed), draw(seed + 1, n=30, d=3)
     score = perception_coherence_score(teacher, student, metric=metric)
@@ -97,7 +99,7 @@ def test_statement_2_isometries_and_scalings(seed, draw, metric):
 
 
 @given(SEEDS)
-def test_statement_3_relabeling(seed):
+def test_statement_3_a_permutation_of_samples_does_not_change_scores(seed):
     teacher, student = embeddings(seed), grid(seed, n=30)
     order = np.random.default_rng(seed).permutation(30)
     for score in (perception_coherence_score, neighbor_recall_score):
@@ -106,13 +108,13 @@ def test_statement_3_relabeling(seed):
 
 
 @given(SEEDS)
-def test_statement_4_symmetry_and_kendall(seed):
+def test_statement_4_score_is_symmetric_and_a_function_of_kendalls_tau(seed):
     teacher, student = embeddings(seed), embeddings(seed + 1, d=3)
     score = perception_coherence_score(teacher, student)
     assert perception_coherence_score(student, teacher) == pytest.approx(score, abs=1e-12)
-    tables = table(teacher, "cosine"), table(student, "cosine")
+    matrices = matrix_of(teacher, "cosine"), matrix_of(student, "cosine")
     taus = [
-        kendalltau(*(np.delete(rows[anchor], anchor) for rows in tables)).statistic
+        kendalltau(*(np.delete(rows[anchor], anchor) for rows in matrices)).statistic
         for anchor in range(30)
     ]
     assert score == pytest.approx((1 + np.mean(taus)) / 2, abs=1e-12)
@@ -120,21 +122,21 @@ def test_statement_4_symmetry_and_kendall(seed):
 
 @given(SEEDS, st.integers(1, 28))
 def test_statement_5_perfect_coherence_keeps_all_neighbors(seed, n_neighbors):
-    teacher = table(embeddings(seed))
+    teacher = matrix_of(embeddings(seed))
     student = np.sqrt(teacher)
-    assert coherence_of_tables(teacher, student) == 1
+    assert coherence_of_matrices(teacher, student) == 1
     recall = neighbor_recall_score(teacher, student, metric="precomputed", n_neighbors=n_neighbors)
     assert recall == 1
     swapped = student.copy()
     near, far = np.argsort(student[0])[1:3]
     swapped[0, [near, far]] = swapped[0, [far, near]]
-    assert coherence_of_tables(teacher, swapped) < 1
+    assert coherence_of_matrices(teacher, swapped) < 1
 
 
 @given(SEEDS)
-def test_statement_6_triangle_inequality(seed):
+def test_statement_6_one_minus_the_score_satisfies_the_triangle_inequality(seed):
     first, drift = embeddings(seed), embeddings(seed + 1)
-    # One after the other, the second between the two others: hardly more than the sum.
+    # The second is between the others, so that the inequality is nearly an equality.
     second, third = first + 0.1 * drift, first + 0.2 * drift
 
     def incoherence(f, g):
@@ -147,9 +149,9 @@ def test_statement_6_triangle_inequality(seed):
 @given(SEEDS)
 def test_statement_7_rank_error_and_score_bound_each_other(seed):
     n_references = 29
-    tables = table(embeddings(seed)), table(embeddings(seed + 1, d=2))
-    coherences = perception_coherence_samples(*tables, metric="precomputed")
-    others = [torch.from_numpy(rows[~np.eye(30, dtype=bool)].reshape(30, -1)) for rows in tables]
+    matrices = matrix_of(embeddings(seed)), matrix_of(embeddings(seed + 1, d=2))
+    coherences = perception_coherence_samples(*matrices, metric="precomputed")
+    others = [torch.from_numpy(rows[~np.eye(30, dtype=bool)].reshape(30, -1)) for rows in matrices]
     errors = torch.abs(percentile_rank(others[0]) - percentile_rank(others[1])).mean(1).numpy()
     bounds = (1 - coherences) * (n_references - 1) / n_references
     assert (bounds / 2 - 1e-12 <= errors).all()
@@ -158,7 +160,7 @@ def test_statement_7_rank_error_and_score_bound_each_other(seed):
 
 @settings(max_examples=3)
 @given(SEEDS)
-def test_statement_9_samples_of_anchors_and_references_converge(seed):
+def test_statement_9_sampled_scores_converge_to_the_exact_score(seed):
     teacher = embeddings(seed, n=1200)
     student = teacher[:, :4] + embeddings(seed + 1, n=1200, d=4) / 4
     exact = perception_coherence_score(teacher, student)
@@ -172,13 +174,13 @@ def test_statement_9_samples_of_anchors_and_references_converge(seed):
         ]
         return np.sqrt(np.mean(np.square(np.array(drawn) - exact)))
 
-    # Sixteen times as many: a quarter of the error, if it were not for chance.
+    # With 16 times as many the expected error is a quarter.
     assert error(800) < error(50) / 2
     assert error(1200) < 1e-12
 
 
 @given(SEEDS, st.floats(0.01, 100))
-def test_statement_10_common_factor_and_zero_weights(seed, factor):
+def test_statement_10_common_factor_and_zero_weights_do_not_change_scores(seed, factor):
     rng = np.random.default_rng(seed)
     teacher, student = embeddings(seed), grid(seed, n=30)
     weights = rng.uniform(0.5, 2, size=30) * (rng.random(30) < 0.7)
@@ -195,30 +197,30 @@ def test_statement_10_common_factor_and_zero_weights(seed, factor):
         assert without == pytest.approx(found, abs=1e-12)
 
 
-def test_a_constant_teacher_is_undefined():
+def test_score_of_a_constant_teacher_is_nan_with_a_warning():
     with pytest.warns(UndefinedMetricWarning, match="teacher ties"):
         score = perception_coherence_score(np.ones((9, 2)), embeddings(0, n=9))
     assert np.isnan(score)
 
 
-def test_anchors_that_see_only_ties_are_left_out():
-    teacher, student = table(embeddings(0)), table(embeddings(1))
+def test_anchors_with_only_ties_are_left_out():
+    teacher, student = matrix_of(embeddings(0)), matrix_of(embeddings(1))
     teacher[:10] = 1.0
     rows = [
         references.concordance(np.delete(t, i), np.delete(s, i))
         for i, (t, s) in enumerate(zip(teacher, student, strict=True))
     ]
-    assert coherence_of_tables(teacher, student) == pytest.approx(np.nanmean(rows), abs=1e-12)
+    assert coherence_of_matrices(teacher, student) == pytest.approx(np.nanmean(rows), abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_zero_rows_and_duplicates_are_ties(metric):
+def test_zero_rows_and_duplicates_tie(metric):
     rows = embeddings(0, n=10)
     rows = np.concatenate([rows, rows, np.zeros((3, 6))])
     assert perception_coherence_score(rows, 2 * rows, metric=metric) == 1
 
 
-def test_sampling_is_repeatable_and_near_the_exact_score():
+def test_sampled_score_is_reproducible_and_near_the_exact_score():
     teacher = embeddings(0, n=1500)
     student = teacher[:, :4]
     exact = perception_coherence_score(teacher, student)
@@ -238,7 +240,7 @@ def test_recall_agrees_with_the_definition(seed, n_neighbors):
     teacher, student = embeddings(seed), embeddings(seed + 1, d=2)
     found = neighbor_recall_score(teacher, student, n_neighbors=n_neighbors)
     expected = references.neighbor_recall(
-        table(teacher, "cosine"), table(student, "cosine"), n_neighbors
+        matrix_of(teacher, "cosine"), matrix_of(student, "cosine"), n_neighbors
     )
     assert found == pytest.approx(expected, abs=1e-12)
 
@@ -248,7 +250,7 @@ def test_recall_of_a_constant_student_is_chance():
     assert found == pytest.approx(7 / 29)
 
 
-def test_chunks_do_not_show(monkeypatch):
+def test_scores_do_not_depend_on_the_sizes_of_blocks_and_chunks(monkeypatch):
     teacher, student = embeddings(0, n=80), embeddings(1, n=80, d=2)
     scores = perception_coherence_score, neighbor_recall_score
     whole = [score(teacher, student) for score in scores]
@@ -258,7 +260,7 @@ def test_chunks_do_not_show(monkeypatch):
     np.testing.assert_allclose([score(teacher, student) for score in scores], whole, atol=1e-12)
 
 
-def test_workers_do_not_show(monkeypatch):
+def test_scores_do_not_depend_on_n_jobs(monkeypatch):
     monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 400)
     teacher, student = embeddings(0, n=80), grid(1, n=80)
     weights = np.random.default_rng(0).uniform(0.5, 2, size=80)
@@ -269,7 +271,7 @@ def test_workers_do_not_show(monkeypatch):
     np.testing.assert_array_equal(perception_coherence_samples(teacher, student, n_jobs=2), alone)
 
 
-def test_other_backends_of_joblib_spread_the_work(monkeypatch):
+def test_score_does_not_depend_on_the_joblib_backend(monkeypatch):
     monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 400)
     teacher, student = embeddings(0, n=80), grid(1, n=80)
     alone = perception_coherence_score(teacher, student)
@@ -278,7 +280,7 @@ def test_other_backends_of_joblib_spread_the_work(monkeypatch):
 
 
 @pytest.mark.parametrize("tol", [0.01, 0.003])
-def test_a_tolerance_draws_as_many_as_it_takes(tol):
+def test_tolerance_bounds_the_standard_error(tol):
     teacher = embeddings(0, n=6000)
     student = teacher[:, :4]
     exact = perception_coherence_score(teacher, student, n_anchors=2500, n_references=6000)
@@ -289,13 +291,13 @@ def test_a_tolerance_draws_as_many_as_it_takes(tol):
     assert interval.standard_error <= tol
 
 
-def test_a_tolerance_is_met_where_sampling_is_not_needed():
+def test_tolerance_is_ignored_for_few_samples():
     teacher, student = embeddings(0), grid(1, n=30)
     exact = perception_coherence_score(teacher, student)
     assert perception_coherence_score(teacher, student, tol=1e-9) == exact
 
 
-def test_only_the_rows_that_are_drawn_are_read(tmp_path):
+def test_only_drawn_rows_are_read_and_checked(tmp_path):
     rows = np.lib.format.open_memmap(tmp_path / "rows.npy", "w+", np.float32, (5000, 6))
     rows[:] = embeddings(0, n=5000)
     whole = perception_coherence_score(rows, rows[:, :3], n_anchors=50, n_references=60)
@@ -308,7 +310,7 @@ def test_only_the_rows_that_are_drawn_are_read(tmp_path):
         perception_coherence_score(rows, rows[:, :3], n_anchors=50, n_references=60)
 
 
-def test_integer_and_half_precision_input():
+def test_score_of_integers_half_and_single_precision_is_that_of_double_precision():
     rows = grid(0, n=15, d=4)
     expected = perception_coherence_score(rows, rows[:, :2])
     for dtype in (np.int32, np.float16, np.float32):
@@ -316,7 +318,7 @@ def test_integer_and_half_precision_input():
         assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_callable_metrics():
+def test_score_with_a_callable_metric_is_that_of_the_named_metric():
     teacher, student = embeddings(0), embeddings(1, d=3)
     found = perception_coherence_score(
         teacher, student, metric=lambda a, b: torch.cdist(a, b, p=1), teacher_metric="cosine"
@@ -355,13 +357,13 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_named(case):
+def test_invalid_input_raises_errors_that_name_it(case):
     arguments, options, message = BAD_INPUT[case]
     with pytest.raises(ValueError, match=message):
         perception_coherence_score(*arguments, **options)
 
 
 @pytest.mark.parametrize("n_neighbors", [0, 30])
-def test_bad_n_neighbors(n_neighbors):
+def test_n_neighbors_out_of_range_raises_an_error(n_neighbors):
     with pytest.raises(ValueError, match="n_neighbors must be at least 1 and at most 29"):
         neighbor_recall_score(GOOD, GOOD, n_neighbors=n_neighbors)

@@ -1,4 +1,4 @@
-"""Students that are PyTorch modules of the user's own."""
+"""Students that are user-defined PyTorch modules."""
 
 import copy
 import pickle
@@ -103,7 +103,7 @@ def inputs(teacher):
         Dense: teacher,
         Convolutional: teacher.astype(np.float32).reshape(-1, 1, 8, 8) / 16,
         Recurrent: teacher.reshape(-1, 8, 8) / 16,
-        # The places of the brightest points are the words of a digit.
+        # The tokens of a digit are the positions of its brightest pixels.
         Bag: np.argsort(-teacher, axis=1)[:, :12],
         SparseWords: sp.csr_array(teacher),
     }
@@ -121,36 +121,38 @@ def small(student, **parameters):
 
 
 @KINDS
-def test_fits_scores_and_pickles(kind, inputs, teacher):
+def test_module_is_fitted_scored_and_pickled(kind, inputs, teacher):
     X = inputs[kind]
     distiller = small(kind, max_iter=15).fit(X[:250], teacher[:250])
-    images = distiller.transform(X[250:])
-    assert images.shape == (50, 4)
-    assert images.dtype == (np.float64 if X.dtype == np.float64 else np.float32)
-    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, rtol=1e-5)
-    expected = perception_coherence_score(teacher[250:], images, teacher_metric="euclidean")
+    embeddings = distiller.transform(X[250:])
+    assert embeddings.shape == (50, 4)
+    assert embeddings.dtype == (np.float64 if X.dtype == np.float64 else np.float32)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+    expected = perception_coherence_score(teacher[250:], embeddings, teacher_metric="euclidean")
     assert distiller.score(X[250:], teacher[250:]) == expected > 0.55
     loaded = pickle.loads(pickle.dumps(distiller))
-    np.testing.assert_array_equal(loaded.transform(X[250:]), images)
+    np.testing.assert_array_equal(loaded.transform(X[250:]), embeddings)
     assert isinstance(distiller.student_, kind)
 
 
 @KINDS
-def test_grid_search_scores_held_out_rows(kind, inputs, teacher):
+def test_grid_search_finds_the_better_number_of_components(kind, inputs, teacher):
     search = GridSearchCV(small(kind, max_iter=2), {"n_components": [1, 4]}, cv=2)
     search.fit(inputs[kind], teacher)
     assert search.best_params_ == {"n_components": 4}
 
 
-def test_grid_search_over_what_makes_the_module(inputs, teacher):
-    makers = [partial(Dense, hidden=hidden) for hidden in (1, 16)]
-    search = GridSearchCV(small(None, max_iter=4), {"student": makers}, cv=2, n_jobs=2)
+def test_grid_search_over_callables_finds_the_larger_module(inputs, teacher):
+    callables = [partial(Dense, hidden=hidden) for hidden in (1, 16)]
+    search = GridSearchCV(small(None, max_iter=4), {"student": callables}, cv=2, n_jobs=2)
     search.fit(inputs[Dense], teacher)
     assert search.best_params_["student"].keywords == {"hidden": 16}
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_random_state_repeats_a_fit_and_leaves_global_states_alone(early_stopping, inputs, teacher):
+def test_random_state_makes_a_fit_reproducible_and_keeps_global_states(
+    early_stopping, inputs, teacher
+):
     distiller = small(Convolutional, early_stopping=early_stopping)
     before = references.global_random_states()
     first = distiller.fit(inputs[Convolutional], teacher).transform(inputs[Convolutional])
@@ -160,7 +162,7 @@ def test_random_state_repeats_a_fit_and_leaves_global_states_alone(early_stoppin
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_module_is_copied_and_left_alone(inputs, teacher):
+def test_fit_copies_a_module_and_does_not_change_it(inputs, teacher):
     module = Dense(64, 4)
     before = copy.deepcopy(module.state_dict())
     distiller = small(module).fit(inputs[Dense], teacher)
@@ -171,13 +173,13 @@ def test_a_module_is_copied_and_left_alone(inputs, teacher):
     assert isinstance(clone(distiller).student, Dense)
 
 
-def test_rows_are_left_alone_by_a_module_that_changes_them(inputs, teacher):
-    class Careless(Dense):
+def test_rows_are_not_changed_by_a_module_that_works_in_place(inputs, teacher):
+    class InPlace(Dense):
         def forward(self, rows):
             return super().forward(rows.mul_(2))
 
     X = inputs[Dense].copy()
-    distiller = small(Careless).fit(X, teacher)
+    distiller = small(InPlace).fit(X, teacher)
     distiller.transform(X)
     np.testing.assert_array_equal(X, inputs[Dense])
 
@@ -199,7 +201,7 @@ def test_the_final_fit_starts_from_the_module_as_it_was_given(inputs, teacher, m
         assert all(torch.equal(start[name], value) for start in starts)
 
 
-def test_modules_are_in_training_while_they_learn_and_only_then(inputs, teacher):
+def test_modules_are_in_training_mode_only_during_training(inputs, teacher):
     modes = []
 
     class Spy(Dense):
@@ -209,7 +211,7 @@ def test_modules_are_in_training_while_they_learn_and_only_then(inputs, teacher)
 
     module = Spy(64, 4).eval()
     distiller = small(module, early_stopping=False, max_iter=3).fit(inputs[Dense], teacher)
-    # One look at the module, the regression, what the refinement asks first, and its steps.
+    # One check in evaluation mode, then the steps of the regression and of the optimization.
     assert modes[0] is False
     assert all(modes[1:])
     assert len(modes) > 4 * 3
@@ -218,13 +220,13 @@ def test_modules_are_in_training_while_they_learn_and_only_then(inputs, teacher)
     assert not any(modes)
 
 
-def test_a_module_knows_its_number_of_components(inputs, teacher):
+def test_number_of_components_is_that_of_the_output_of_a_module(inputs, teacher):
     distiller = small(Dense(64, 7), n_components=None).fit(inputs[Dense], teacher)
     assert distiller.n_components_ == 7
     assert distiller.get_feature_names_out()[-1] == "coherencedistiller6"
 
 
-def test_without_steps_a_module_is_as_it_came(inputs, teacher):
+def test_module_is_unchanged_without_training_steps(inputs, teacher):
     module = Dense(64, 4)
     distiller = small(module, max_iter=0, metric="euclidean").fit(inputs[Dense], teacher)
     with torch.no_grad():
@@ -232,31 +234,31 @@ def test_without_steps_a_module_is_as_it_came(inputs, teacher):
     np.testing.assert_allclose(distiller.transform(inputs[Dense]), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("is_transfer", [False, True])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_refinement_gains_on_the_regression_that_it_starts_from(own, metric, glosses):
-    """On real embeddings, with as few dimensions as make it hard."""
+def test_optimization_improves_on_the_initial_regression(is_transfer, metric, glosses):
+    """On real embeddings, with so few dimensions that it is difficult."""
     rows, new_rows = glosses.data[:1500], glosses.data[1500:2000]
     options = {"metric": metric, "random_state": 0, "device": "cpu", "max_iter": 60}
     distiller = CoherenceDistiller(8, student=partial(Dense, hidden=64), **options)
-    distiller.fit(rows[:, :128] if not own else rows, None if own else rows)
+    distiller.fit(rows[:, :128] if is_transfer else rows, rows if is_transfer else None)
     assert distiller.fraction_ > 0
     assert distiller.validation_scores_[-1] > distiller.validation_scores_[0]
-    images = distiller.transform(new_rows if own else new_rows[:, :128])
-    assert perception_coherence_score(new_rows, images, metric=metric) > 0.6
+    embeddings = distiller.transform(new_rows[:, :128] if is_transfer else new_rows)
+    assert perception_coherence_score(new_rows, embeddings, metric=metric) > 0.6
 
 
 def test_rows_of_weight_zero_are_left_out(inputs, teacher):
     weights = np.where(np.arange(N_ROWS) < 200, 1.0, 0.0)
-    spoilt = inputs[Dense].copy()
-    spoilt[200:] = 1e6
+    corrupted = inputs[Dense].copy()
+    corrupted[200:] = 1e6
     distiller = small(Dense)
-    found = distiller.fit(spoilt, teacher, sample_weight=weights).transform(inputs[Dense])
+    found = distiller.fit(corrupted, teacher, sample_weight=weights).transform(inputs[Dense])
     without = distiller.fit(inputs[Dense][:200], teacher[:200]).transform(inputs[Dense])
     np.testing.assert_array_equal(found, without)
 
 
-def test_parameters_that_are_not_used_or_not_learned_stay(inputs, teacher):
+def test_unused_and_frozen_parameters_do_not_change(inputs, teacher):
     class Frozen(Dense):
         def __init__(self, n_features, n_components):
             super().__init__(n_features, n_components)
@@ -270,7 +272,7 @@ def test_parameters_that_are_not_used_or_not_learned_stay(inputs, teacher):
     assert not torch.equal(distiller.student_.layers[2].weight, module.layers[2].weight)
 
 
-def test_warm_start_goes_on_from_the_last_student(inputs, teacher):
+def test_warm_start_continues_from_the_fitted_student(inputs, teacher):
     distiller = small(Dense, warm_start=True)
     first = distiller.fit(inputs[Dense], teacher).transform(inputs[Dense])
     again = distiller.set_params(max_iter=0).fit(inputs[Dense], teacher)
@@ -279,7 +281,7 @@ def test_warm_start_goes_on_from_the_last_student(inputs, teacher):
         distiller.set_params(student="linear").fit(inputs[Dense], teacher)
 
 
-def test_streams_and_pipelines(inputs, teacher):
+def test_modules_work_with_partial_fit_and_in_pipelines(inputs, teacher):
     distiller = small(Convolutional)
     for rows in (slice(150), slice(150, None)):
         distiller.partial_fit(inputs[Convolutional][rows], teacher[rows])
@@ -289,14 +291,15 @@ def test_streams_and_pipelines(inputs, teacher):
     assert cross_validate(pipeline, inputs[Dense], labels, cv=2)["test_score"].min() > 0.3
 
 
-# Without steps, as the checks compare weighted with repeated rows, which draws see differently.
+# Without training steps, since the checks compare weighted with repeated rows, whose random draws
+# differ.
 @parametrize_with_checks([CoherenceDistiller(1, student=Dense, max_iter=0)])
-def test_checks_of_scikit_learn(estimator, check):
+def test_estimator_with_a_module_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
 
 class Fails(Dense):
-    """Has a mistake in it."""
+    """Raises an error."""
 
     def forward(self, rows):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -323,7 +326,7 @@ class NothingToLearn(torch.nn.Module):
 
 
 class Elsewhere(Dense):
-    """Keeps a tensor that does not move with the module."""
+    """Has a tensor that does not move with the module."""
 
     def __init__(self, n_features, n_components):
         super().__init__(n_features, n_components)
@@ -341,7 +344,7 @@ class Explodes(Dense):
 
 
 class ExplodesLate(Dense):
-    """Not finite after the steps of the regression, four for each of the refinement."""
+    """Not finite after the steps of the regression, four for each step of the optimization."""
 
     def __init__(self, n_features, n_components):
         super().__init__(n_features, n_components)
@@ -412,28 +415,28 @@ BAD_STUDENTS = {
 
 
 @pytest.mark.parametrize("case", BAD_STUDENTS)
-def test_bad_students_are_named(case, inputs, teacher):
+def test_invalid_students_raise_errors_that_describe_them(case, inputs, teacher):
     student, error, message = BAD_STUDENTS[case]
     with pytest.raises(error, match=message):
         small(student).fit(inputs[Dense], teacher)
 
 
-def test_a_module_with_the_new_weight_norm_is_fitted(inputs, teacher):
+def test_module_with_parametrized_weight_norm_is_fitted(inputs, teacher):
     module = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(64, 4))
     assert small(module).fit(inputs[Dense], teacher).transform(inputs[Dense]).shape[1] == 4
 
 
-def test_a_fit_that_goes_astray_is_named(inputs, teacher):
+def test_divergence_during_training_raises_an_error(inputs, teacher):
     with pytest.raises(ValueError, match="must return finite numbers"):
         small(ExplodesLate, early_stopping=False, max_iter=8).fit(inputs[Dense], teacher)
 
 
-def test_rows_that_are_no_vectors_need_a_teacher(inputs):
+def test_error_asks_for_teacher_embeddings_if_rows_are_not_vectors(inputs):
     for kind in (Convolutional, Recurrent):
         with pytest.raises(ValueError, match="teacher_embeddings is required when X is not 2-dim"):
             small(kind, teacher_metric=None).fit(inputs[kind])
 
 
-def test_closed_forms_still_want_vectors(inputs, teacher):
+def test_linear_student_rejects_rows_that_are_not_vectors(inputs, teacher):
     with pytest.raises(ValueError, match=r"dim <= 2|with 4 dim"):
         small("linear").fit(inputs[Convolutional], teacher)
