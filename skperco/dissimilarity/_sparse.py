@@ -1,14 +1,23 @@
-"""Dissimilarities between sparse rows, which are never made dense."""
+"""Dissimilarities between sparse rows, which are never converted to dense ones."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 from sklearn.metrics.pairwise import manhattan_distances
 from sklearn.preprocessing import normalize
+from sklearn.utils.extmath import row_norms
+
+from skperco.utils._types import Metric
 
 _PAIRS_PER_CHUNK = 2**15
 
 
-def sparse_dissimilarity(anchors, references, metric):
+def sparse_dissimilarity(
+    anchors: sp.csr_array, references: sp.csr_array, metric: Metric
+) -> NDArray[np.float64]:
     """Dissimilarities of every anchor to every reference, as for dense rows.
 
     Parameters
@@ -25,26 +34,30 @@ def sparse_dissimilarity(anchors, references, metric):
     return _METRICS[metric](anchors, references)
 
 
-def sparse_squared_norms(rows):
+def sparse_squared_norms(rows: sp.csr_array) -> NDArray[np.float64]:
     """Squared norms of the rows, float64 of shape (n_rows,)."""
-    return np.asarray(rows.multiply(rows).sum(1, dtype=np.float64)).ravel()
+    # scikit-learn accumulates in the dtype of the rows.
+    return row_norms(rows.astype(np.float64, copy=False), squared=True)
 
 
-def _sqeuclidean(anchors, references):
+def _sqeuclidean(anchors: sp.csr_array, references: sp.csr_array) -> NDArray[np.float64]:
     norms = sparse_squared_norms(anchors)[:, None] + sparse_squared_norms(references)
     return _squared_distances(anchors, references, norms)
 
 
-def _cosine(anchors, references):
-    # With the norms as they should be, and not as they are rounded, rows that share no column
-    # are all as far from each other.
+def _cosine(anchors: sp.csr_array, references: sp.csr_array) -> NDArray[np.float64]:
+    # With norms of exactly 1 instead of rounded ones, all pairs of rows without a common column
+    # have the same dissimilarity.
     norms = np.full((anchors.shape[0], references.shape[0]), 2.0)
     return _squared_distances(_directions(anchors), _directions(references), norms) / 2
 
 
-def _squared_distances(anchors, references, norms):
+def _squared_distances(
+    anchors: sp.csr_array, references: sp.csr_array, norms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Squared distances, given the sum of the squared norms of each pair."""
     squared = norms - 2 * (anchors @ references.T).toarray()
-    # Below this share of the norms, cancellation has cost a quarter of the digits.
+    # Below this fraction of the norms, cancellation has lost a quarter of the digits.
     close = np.argwhere(squared < np.finfo(np.float64).eps ** 0.25 * norms)
     for pairs in np.array_split(close, -(-len(close) // _PAIRS_PER_CHUNK) or 1):
         rows, columns = pairs.T
@@ -52,17 +65,17 @@ def _squared_distances(anchors, references, norms):
     return squared
 
 
-def _directions(rows):
-    """Unit rows with one more column, in which all zero rows share a direction of their own."""
+def _directions(rows: sp.csr_array) -> sp.csr_array:
+    """Unit rows with one more column, which is 1 for zero rows and 0 for all others."""
     zero = sp.csr_array((sparse_squared_norms(rows) == 0)[:, None].astype(np.float64))
     return sp.hstack([normalize(rows), zero], format="csr")
 
 
-def _euclidean(anchors, references):
+def _euclidean(anchors: sp.csr_array, references: sp.csr_array) -> NDArray[np.float64]:
     return np.sqrt(_sqeuclidean(anchors, references))
 
 
-_METRICS = {
+_METRICS: dict[Metric, Callable[..., Any]] = {
     "cosine": _cosine,
     "euclidean": _euclidean,
     "manhattan": manhattan_distances,

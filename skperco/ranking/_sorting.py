@@ -1,6 +1,7 @@
 """Sorts of rows, and the runs of ties in sorted rows."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -8,15 +9,15 @@ import torch
 _INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def tie_bounds(ordered, *, rtol=0.0):
-    """Where the run of ties around each entry of sorted rows starts, and where it stops.
+def tie_bounds(ordered: torch.Tensor, *, rtol: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bounds of the run of ties around each entry of sorted rows.
 
     Parameters
     ----------
     ordered : torch.Tensor of shape (n_rows, n)
         Rows in ascending order, non-negative if `rtol` is positive.
     rtol : float, default=0.0
-        Neighboring values tie when they differ by at most this share of the row's largest.
+        Neighboring values tie if they differ by at most this fraction of the row's largest.
 
     Returns
     -------
@@ -33,8 +34,11 @@ def tie_bounds(ordered, *, rtol=0.0):
     return start, start + lengths.gather(1, start)
 
 
-def _bounds_by_exception(starts):
-    """The bounds of all runs of ties, at a cost that grows with how many entries tie."""
+def _bounds_by_exception(starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bounds of all runs of ties: those of untied entries, corrected where entries tie.
+
+    This is fast when few entries tie.
+    """
     n_rows, n = len(starts), starts.shape[1] + 1
     start = _positions(n).repeat(n_rows, 1)
     stop = start + 1
@@ -51,8 +55,8 @@ def _bounds_by_exception(starts):
     return start, stop
 
 
-def run_starts(ordered, *, rtol=0.0):
-    """Whether each entry of sorted rows, but for the first, is above the one before it.
+def run_starts(ordered: torch.Tensor, *, rtol: float = 0.0) -> torch.Tensor:
+    """Whether each entry of sorted rows, except the first, is above the one before it.
 
     Parameters
     ----------
@@ -68,34 +72,37 @@ def run_starts(ordered, *, rtol=0.0):
     return ordered[:, 1:] - ordered[:, :-1] > rtol * ordered[:, -1:]
 
 
-def sort_rows(values):
-    """Sort the last axis: (ordered values, their order), equal values in any order, NaN last."""
+def sort_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sort the last axis: (sorted values, indices). The sort is not stable; NaN comes last."""
     if values.device.type != "cpu":
         return values.sort(dim=-1)
     return _SORTS.get(values.dtype, _sort_others)(values)
 
 
-# NumPy's vectorized sorts are several times as fast as torch's on the CPU, and sorting integer keys
-# that contain the position of each entry is faster than argsort.
-def _sort_others(values):
+# NumPy's vectorized sorts are several times as fast as PyTorch's on the CPU, and sorting integer
+# keys that contain the position of each entry is faster than argsort.
+def _sort_others(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     order = torch.from_numpy(np.argsort(values.numpy(), axis=-1))
     return values.gather(-1, order), order
 
 
-def _sort_singles(values):
+def _sort_singles(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     least = _least(values)
     keys = _as_integers(values, least).long().bitwise_left_shift_(32)
     keys.bitwise_or_(_positions(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**32 - 1)
     ordered = values.gather(-1, order)
-    # The integers of NaN with a minus sign come first.
+    # The keys of NaN with a negative sign are the smallest.
     wrong = ordered[..., 0].isnan() if math.isnan(least) else None
     return _sorted_again(values, ordered, order, wrong)
 
 
-def _sort_doubles(values):
-    """By integers whose last bits are lost; rows that differ in these only are sorted again."""
+def _sort_doubles(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sort keys whose last bits are replaced by the positions.
+
+    Rows in which values differ in these bits only may be out of order; they are sorted again.
+    """
     bits = values.shape[-1].bit_length()
     keys = _as_integers(values, _least(values)) & -(2**bits)
     keys.bitwise_or_(_positions(values.shape[-1]))
@@ -106,44 +113,47 @@ def _sort_doubles(values):
     return _sorted_again(values, ordered, order, ~ascending)
 
 
-def _sorted_again(values, ordered, order, wrong):
-    """Replace the rows that are marked as wrong, if there are any."""
+def _sorted_again(
+    values: torch.Tensor, ordered: torch.Tensor, order: torch.Tensor, wrong: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sort again the rows that are marked as wrong, if there are any."""
     if wrong is not None and wrong.any():
         ordered[wrong], order[wrong] = _sort_others(values[wrong])
     return ordered, order
 
 
-_SORTS = {torch.float32: _sort_singles, torch.float64: _sort_doubles}
+_Sort = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+_SORTS: dict[torch.dtype, _Sort] = {torch.float32: _sort_singles, torch.float64: _sort_doubles}
 
 
-def _least(values):
-    """The smallest entry, NaN if one is; 0 if there is no entry."""
+def _least(values: torch.Tensor) -> float:
+    """Smallest entry; NaN if an entry is, and 0 if there is none."""
     return values.min().item() if values.numel() else 0.0
 
 
-def _as_integers(values, least):
-    """The integers that floating numbers are made of, in the order of the numbers."""
+def _as_integers(values: torch.Tensor, least: float) -> torch.Tensor:
+    """Integers in the order of the floating-point numbers, made of their bit patterns."""
     dtype = _INTEGERS[values.dtype]
     integers = values.contiguous().view(dtype)
     if least >= 0:
         return integers
-    # Of negative numbers they are in the opposite order.
+    # The bit patterns of negative numbers are in the opposite order.
     sign = integers >> (torch.iinfo(dtype).bits - 1)
     return sign.bitwise_and_(torch.iinfo(dtype).max).bitwise_xor_(integers)
 
 
-def _positions(n):
+def _positions(n: int) -> torch.Tensor:
     """0, 1, ..., n - 1 on the CPU, whatever the default device is."""
     return torch.arange(n, device="cpu")
 
 
-def sort_values(values):
-    """Sort the last axis."""
+def sort_values(values: torch.Tensor) -> torch.Tensor:
+    """Sort the last axis, without the indices."""
     if values.device.type != "cpu":
         return values.sort(dim=-1).values
     return torch.from_numpy(np.sort(values.numpy(), axis=-1))
 
 
-def arrange(weights, order):
-    """Weights of the references in the order of each row; None stays None."""
+def arrange(weights: torch.Tensor | None, order: torch.Tensor) -> torch.Tensor | None:
+    """Permute the weights of the references as each row is sorted; None stays None."""
     return None if weights is None else weights.expand(order.shape).gather(1, order)

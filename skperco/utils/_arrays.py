@@ -1,18 +1,21 @@
 """Conversion of tensors and columns of vectors to arrays."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from skperco.utils._dask import is_lazy
 
 
-def as_array(data, name):
+def as_array(data: Any, name: str) -> Any:
     """Convert tensors and columns of vectors to arrays; return other data unchanged.
 
     Raises
     ------
     TypeError
-        If a tensor is sparse, or a frame is not computed yet.
+        If a tensor is sparse, or a polars frame is lazy.
     ValueError
         If the vectors of a column differ in length, or one is missing.
     """
@@ -23,13 +26,13 @@ def as_array(data, name):
     return data if column is None else stacked_rows(column, name)
 
 
-def check_collected(data, name):
-    """Raise a TypeError if a frame is not computed yet, as polars' LazyFrame."""
+def check_collected(data: Any, name: str) -> None:
+    """Raise a TypeError if `data` is a LazyFrame of polars, which is not computed yet."""
     if type(data).__name__ == "LazyFrame":
         raise TypeError(f"{name} is a LazyFrame, which has no rows yet: pass {name}.collect().")
 
 
-def _array_of_tensor(tensor, name):
+def _array_of_tensor(tensor: torch.Tensor, name: str) -> NDArray[Any]:
     if tensor.layout != torch.strided:
         raise TypeError(
             f"{name} must be a dense tensor, got layout {tensor.layout}: pass sparse rows as a "
@@ -40,13 +43,14 @@ def _array_of_tensor(tensor, name):
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def as_column(data):
-    """Return a column of vectors as an array, of objects or of their rows; None for other data.
+def as_column(data: Any) -> NDArray[Any] | None:
+    """Return a column of vectors as an array; None for other data.
 
-    It is a Series, an array of objects, a frame with one column, or a list of arrays or tensors,
-    whose dtype NumPy would not keep.
+    A column is a Series, an array of objects, a frame with one column, or a list of arrays or
+    tensors, whose dtype NumPy would not keep. The array is two-dimensional if the column stores its
+    vectors as one matrix, and an array of objects otherwise.
     """
-    if _lists_arrays(data):
+    if _is_list_of_arrays(data):
         return _pack_objects(data)
     if is_lazy(data) or isinstance(data, torch.Tensor):
         return None
@@ -61,21 +65,21 @@ def as_column(data):
     return values if holds_vectors else None
 
 
-def _pack_objects(values):
-    """A one-dimensional array of objects, which NumPy does not convert to an array of numbers."""
+def _pack_objects(values: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
+    """One-dimensional array of objects, which NumPy does not convert to an array of numbers."""
     packed = np.empty(len(values), dtype=object)
-    for number, value in enumerate(values):
-        packed[number] = value
+    for i, value in enumerate(values):
+        packed[i] = value
     return packed
 
 
-def _lists_arrays(data):
+def _is_list_of_arrays(data: Any) -> bool:
     if not isinstance(data, (list, tuple)):
         return False
     return any(isinstance(row, (np.ndarray, torch.Tensor)) for row in data)
 
 
-def holds_floats(column, name):
+def holds_floats(column: NDArray[Any], name: str) -> bool:
     """Whether the first vector of a column holds floating-point numbers."""
     if column.dtype != object:
         return column.dtype.kind == "f"
@@ -83,25 +87,25 @@ def holds_floats(column, name):
     return np.asarray(as_array(first, name)).dtype.kind == "f"
 
 
-def _is_vector(value):
+def _is_vector(value: Any) -> bool:
     return isinstance(value, (list, tuple, np.ndarray, torch.Tensor)) or hasattr(value, "to_numpy")
 
 
-def stacked_rows(column, name):
-    """The vectors of a column as rows."""
+def stacked_rows(column: NDArray[Any], name: str) -> NDArray[Any]:
+    """Stack the vectors of a column into a matrix."""
     if column.dtype != object:
         return column
-    for number, value in enumerate(column):
+    for i, value in enumerate(column):
         if not _is_vector(value):
             raise ValueError(
-                f"{name} must hold a vector in each row, got {value!r} in row {number}: drop or "
+                f"{name} must hold a vector in each row, got {value!r} in row {i}: drop or "
                 "fill missing rows."
             )
     rows = [np.asarray(as_array(value, name)) for value in column]
-    for number, row in enumerate(rows):
+    for i, row in enumerate(rows):
         if row.shape != rows[0].shape:
             raise ValueError(
-                f"{name} must hold vectors of one length, got shape {row.shape} in row {number} "
-                f"after {rows[0].shape}: cut or pad them, then pass np.stack of them."
+                f"{name} must hold vectors of one length, got shape {row.shape} in row {i} "
+                f"after {rows[0].shape}: truncate or pad them, then pass np.stack of them."
             )
     return np.stack(rows)

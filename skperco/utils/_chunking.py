@@ -1,22 +1,28 @@
-"""Rows of arrays and sparse matrices as tensors, a few at a time."""
+"""Conversion of rows to tensors, and access to rows in chunks or by index."""
 
 import mmap
 import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 
 from skperco.utils._dask import LazyRows
+from skperco.utils._types import Rows
 
-_MAPPED_ROWS = 64
+_ROWS_BETWEEN_RELEASES = 64
 
 
-def as_tensor(array, *, device, dtype, copy=True):
-    """A dense or CSR array as a tensor of the same layout.
+def as_tensor(
+    array: Rows, *, device: torch.device, dtype: torch.dtype, copy: bool = True
+) -> torch.Tensor:
+    """Convert a dense or CSR array to a tensor of the same layout.
 
-    Dense rows are copied, since modules of the user's own may change what they are given; if
-    `copy` is False, only those that cannot be a tensor as they are.
+    Dense rows are copied, since a user's module may modify its input in place. With ``copy=False``
+    they are copied only if a tensor cannot share their memory.
     """
     if not sp.issparse(array):
         array = np.array(array, order="C") if copy else np.require(array, requirements=["C", "W"])
@@ -32,18 +38,18 @@ def as_tensor(array, *, device, dtype, copy=True):
         )
 
 
-def input_dtype(array, floating=torch.float32):
-    """Type in which a student gets rows of an array: numbers that count stay as they are."""
+def input_dtype(array: Any, floating: torch.dtype = torch.float32) -> torch.dtype:
+    """Return the dtype of a student's input: int64 or bool for integers or booleans."""
     return {"b": torch.bool, "i": torch.int64, "u": torch.int64}.get(array.dtype.kind, floating)
 
 
-def chunks(n_rows, size):
-    """Slices of at most `size` that cover the rows."""
+def chunks(n_rows: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover all rows."""
     return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
 class MappedRows:
-    """Rows of an array through a function, computed whenever they are asked for.
+    """The result of a function of rows, computed at each access.
 
     Parameters
     ----------
@@ -53,21 +59,23 @@ class MappedRows:
     n_columns : int
     """
 
-    def __init__(self, array, function, n_columns):
+    def __init__(
+        self, array: "Rows | MappedRows", function: Callable[[Any], NDArray[Any]], n_columns: int
+    ) -> None:
         self.array = array
         self.function = function
-        self.shape = (array.shape[0], n_columns)
+        self.shape: tuple[int, int] = (array.shape[0], n_columns)
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
         return self.function(self.array[rows])
 
-    def take(self, numbers):
-        """Only the rows of these numbers."""
-        return MappedRows(take_rows(self.array, numbers), self.function, self.shape[1])
+    def take(self, indices: NDArray[Any]) -> "MappedRows":
+        """Select rows by their indices."""
+        return MappedRows(take_rows(self.array, indices), self.function, self.shape[1])
 
 
-def blocks(array, size):
-    """Rows of an array, `size` at a time, and their slices.
+def blocks(array: Rows | MappedRows, size: int) -> Iterator[tuple[slice, Any]]:
+    """Iterate over blocks of `size` rows: the slice of each, and its rows.
 
     The pages of a memory-mapped file are released after each block, by madvise.
     """
@@ -78,31 +86,31 @@ def blocks(array, size):
             mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def is_mapped(array):
-    """Whether the rows are in a file that is mapped into memory."""
+def is_mapped(array: Any) -> bool:
+    """Whether the rows are in a memory-mapped file."""
     return _shared_mapping(array) is not None
 
 
-def take_rows(array, numbers):
-    """Rows of an array by their indices, without keeping the pages around them in memory.
+def take_rows(array: Any, indices: NDArray[Any]) -> Any:
+    """Select rows by their indices, without keeping the surrounding pages of a file in memory.
 
-    For a memory-mapped file the system may hold a megabyte around each row that is read. These
+    For a memory-mapped file the system may load a megabyte around each row that is read. These
     pages are released after every few rows, by madvise.
     """
     if isinstance(array, LazyRows):
-        return array.take(numbers)
+        return array.take(indices)
     mapping = _shared_mapping(array)
     if mapping is None:
-        return array[numbers]
-    taken = np.empty((len(numbers), *array.shape[1:]), dtype=array.dtype)
-    for rows in chunks(len(numbers), _MAPPED_ROWS):
-        taken[rows] = array[numbers[rows]]
+        return array[indices]
+    taken = np.empty((len(indices), *array.shape[1:]), dtype=array.dtype)
+    for rows in chunks(len(indices), _ROWS_BETWEEN_RELEASES):
+        taken[rows] = array[indices[rows]]
         mapping.madvise(mmap.MADV_DONTNEED)
     return taken
 
 
-def _shared_mapping(array):
-    """The memory map of which an array is a view, unless it is copy-on-write; None without one."""
+def _shared_mapping(array: Any) -> mmap.mmap | None:
+    """Return the memory map of which an array is a view; None without one, or if copy-on-write."""
     while isinstance(array, MappedRows):
         array = array.array
     while isinstance(array, np.ndarray):
@@ -113,64 +121,76 @@ def _shared_mapping(array):
 
 
 class RowTaker:
-    """Takes rows of an array by their numbers, as tensors of single precision, or of integers.
+    """Select rows of an array by index, as tensors of float32, int64 or bool.
 
     Parameters
     ----------
     array : ndarray of shape (n_rows, ...) or CSR
     device : torch.device
     dropout : float, default=0.0
-        Share of the entries to set to zero, others at each call.
+        Fraction of the entries to set to zero, drawn anew at each call. Without rescaling.
     generator : torch.Generator, default=None
         On the CPU; for the dropout.
     """
 
-    def __init__(self, array, device, dropout=0.0, generator=None):
-        # Dense rows stay on the device; sparse ones are taken where SciPy indexes them, and those
-        # of a file where it is mapped.
-        self.is_elsewhere = sp.issparse(array) or is_mapped(array)
-        if not self.is_elsewhere:
-            array = as_tensor(array, device=device, dtype=input_dtype(array))
-        self.array = array
+    def __init__(
+        self,
+        array: Rows,
+        device: torch.device,
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        # Dense rows are moved to the device once. Sparse rows are indexed by SciPy, and rows of a
+        # file are read from it, at each call.
+        self.is_on_device = not (sp.issparse(array) or is_mapped(array))
+        self.array: Any = array
+        if self.is_on_device:
+            self.array = as_tensor(array, device=device, dtype=input_dtype(array))
         self.device = device
         self.dropout = dropout
         self.generator = generator
 
-    def __call__(self, rows):
-        if not self.is_elsewhere:
-            return self._hidden(self.array.index_select(0, rows))
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.is_on_device:
+            return self._drop(self.array.index_select(0, rows))
         taken = take_rows(self.array, rows.cpu().numpy())
         if not sp.issparse(taken):
-            return self._hidden(as_tensor(taken, device=self.device, dtype=input_dtype(taken)))
+            return self._drop(as_tensor(taken, device=self.device, dtype=input_dtype(taken)))
         if self.dropout:
-            taken.data *= self._check_warm_start(taken.data.shape).numpy()
+            taken.data *= self._dropout_mask(taken.data.shape).numpy()
         return as_tensor(taken, device=self.device, dtype=torch.float32)
 
-    def all(self):
-        """Every row."""
-        if self.is_elsewhere:
-            return self(torch.arange(self.array.shape[0], device="cpu"))
-        return self._hidden(self.array)
+    def all(self) -> torch.Tensor:
+        """Select all rows."""
+        if self.is_on_device:
+            return self._drop(self.array)
+        return self(torch.arange(self.array.shape[0], device="cpu"))
 
-    def _hidden(self, rows):
-        """Rows without the entries that the dropout takes."""
-        return rows * self._check_warm_start(rows.shape).to(self.device) if self.dropout else rows
+    def _drop(self, rows: torch.Tensor) -> torch.Tensor:
+        """Apply the dropout."""
+        return rows * self._dropout_mask(rows.shape).to(self.device) if self.dropout else rows
 
-    def _check_warm_start(self, shape):
+    def _dropout_mask(self, shape: tuple[int, ...]) -> torch.Tensor:
         drawn = torch.rand(shape, generator=self.generator, dtype=torch.float32, device="cpu")
         return drawn >= self.dropout
 
 
-def stacked(rows, more, name):
-    """The rows of all batches together."""
-    if rows is None and more is None:
-        return None
+def stacked(rows: Rows | None, more: Rows | None, name: str) -> Rows | None:
+    """Stack the rows of two batches; None if both are None.
+
+    Raises
+    ------
+    ValueError
+        If only one of them is sparse, or None, or they differ in their number of features.
+    """
     kinds = [
         "nothing" if part is None else "sparse rows" if sp.issparse(part) else "dense rows"
         for part in (rows, more)
     ]
     if kinds[0] != kinds[1]:
         raise ValueError(f"{name} must be alike in all batches, got {kinds[1]} after {kinds[0]}.")
+    if rows is None or more is None:
+        return None
     if rows.shape[1:] != more.shape[1:]:
         shapes = [
             shape[0] if len(shape) == 1 else shape for shape in (more.shape[1:], rows.shape[1:])

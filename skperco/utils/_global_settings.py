@@ -1,16 +1,20 @@
 """Protection of results from global settings of PyTorch and NumPy."""
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
 
 _CPU = torch.device("cpu")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @contextmanager
-def default_settings():
+def default_settings() -> Iterator[None]:
     """Compute under the default settings of this thread, which are restored afterwards.
 
     Gradients are on, even inside ``torch.no_grad()`` and ``torch.inference_mode()``; autocast
@@ -30,14 +34,14 @@ def default_settings():
         yield
 
 
-def without_autocast(function):
-    """Decorate a function of tensors so that autocast, where it is on, does not apply inside.
+def without_autocast(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorate a function of tensors so that autocast is off inside.
 
     Backward passes need this as well, since they may also be called under autocast.
     """
 
     @wraps(function)
-    def wrapped(*args, **kwargs):
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         device_type = next(one.device.type for one in args if isinstance(one, torch.Tensor))
         if not torch.is_autocast_enabled(device_type):
             return function(*args, **kwargs)
@@ -47,6 +51,6 @@ def without_autocast(function):
     return wrapped
 
 
-def _device_types():
+def _device_types() -> list[str]:
     accelerator = torch.accelerator.current_accelerator()
     return ["cpu"] if accelerator is None else ["cpu", accelerator.type]

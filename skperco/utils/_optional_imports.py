@@ -1,18 +1,19 @@
-"""Optional packages: imported where they are used, with a word on how to get them."""
+"""Import of optional dependencies, with an error that says how to install them."""
 
 from importlib import import_module
+from types import ModuleType
 
 
-def import_extra(module, extra, purpose):
-    """Import a module that does not come with the package.
+def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import a module of an optional dependency.
 
     Parameters
     ----------
     module : str
     extra : str
-        The extra that brings it.
+        The extra of this package that installs it.
     purpose : str
-        What it is needed for.
+        The end of "... is needed", for the message.
 
     Returns
     -------
@@ -21,7 +22,7 @@ def import_extra(module, extra, purpose):
     Raises
     ------
     ImportError
-        If it is not there, saying how to install it.
+        If it is not installed; the message says how to install it.
     """
     try:
         return import_module(module)

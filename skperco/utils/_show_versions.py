@@ -1,4 +1,4 @@
-"""Versions of what the results depend on."""
+"""Versions of Python and of the packages that the results depend on."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -9,13 +9,13 @@ _DEPENDENCIES = ("skperco", "numpy", "scipy", "scikit-learn", "torch", "joblib")
 _EXTRAS = ("safetensors", "onnx", "onnxruntime", "sentence-transformers", "dask", "matplotlib")
 
 
-def versions(packages=_DEPENDENCIES):
-    """Versions by package, that of Python first; None for a package that is not there."""
+def versions(packages: tuple[str, ...] = _DEPENDENCIES) -> dict[str, str | None]:
+    """Versions by package, with Python first; None for a package that is not installed."""
     return {"python": platform.python_version()} | {name: _version(name) for name in packages}
 
 
-def show_versions():
-    """Print what a report of a problem needs: versions, the machine, its threads and GPUs.
+def show_versions() -> None:
+    """Print what a bug report needs: versions, platform, number of threads and accelerator.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def show_versions():
     print(f"accelerator: {accelerator}")
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

@@ -3,8 +3,8 @@
 import torch
 
 
-def has_double(device):
-    """Whether there are float64 tensors on a device; on Apple's MPS there are none."""
+def has_double(device: torch.device) -> bool:
+    """Whether a device supports float64 tensors; Apple's MPS does not."""
     if device.type == "cpu":
         return True
     try:
@@ -14,16 +14,16 @@ def has_double(device):
     return True
 
 
-def check_double(device, name):
-    """Raise a ValueError unless there are float64 tensors on the device of an argument."""
+def check_double(device: torch.device, name: str) -> None:
+    """Raise a ValueError unless the device of an argument supports float64 tensors."""
     if not has_double(device):
         raise ValueError(
             f"{name} is on a device without double precision, {str(device)!r}: move it to the CPU."
         )
 
 
-def check_matrices(tensors):
-    """Raise unless all of these are two-dimensional tensors on one device.
+def check_matrices(tensors: dict[str, torch.Tensor]) -> None:
+    """Raise a TypeError or ValueError unless all are two-dimensional dense tensors on one device.
 
     Parameters
     ----------

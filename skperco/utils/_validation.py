@@ -1,13 +1,15 @@
-"""Checks of arguments that several modules share, each naming the argument in its message."""
+"""Checks of arguments that several modules share; each message names the argument."""
 
 import numbers
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite, check_array
 
 from skperco.utils._arrays import (
@@ -20,19 +22,20 @@ from skperco.utils._arrays import (
 from skperco.utils._chunking import blocks, is_mapped
 from skperco.utils._dask import LazyRows, is_lazy
 from skperco.utils._tensors import has_double
+from skperco.utils._types import Metric, Rows
 
 _ROWS_PER_BLOCK = 2**13
-# Dissimilarities that sparse rows can be compared by.
+# Metrics that can be computed for sparse rows.
 SPARSE_METRICS = ("cosine", "euclidean", "manhattan", "sqeuclidean")
 _SMALLEST_PEAK = 1e-15
 _LARGEST_PEAK = 1e15
-# Names of dtypes; those of columns in pyarrow's memory differ from NumPy's.
+# Names of dtypes; those of columns that pyarrow stores differ from NumPy's.
 _SINGLE = {"float16", "float32", "halffloat[pyarrow]", "float[pyarrow]"}
 _FLOATING = ("float", "halffloat", "double")
 
 
-def check_device(device):
-    """Return the torch device that `device` names; "auto" is a GPU if one can be used.
+def check_device(device: str | torch.device) -> torch.device:
+    """Return the torch device that `device` names; "auto" is an accelerator if one can be used.
 
     Raises
     ------
@@ -57,15 +60,15 @@ def check_device(device):
     return device
 
 
-def device_of(X, device):
-    """As :func:`check_device`, but "auto" is where X is, if it is a tensor on a usable device."""
+def device_of(X: Any, device: str | torch.device) -> torch.device:
+    """Check a device as :func:`check_device` does; "auto" is the device of X if X is a tensor."""
     if device == "auto" and isinstance(X, torch.Tensor):
         return X.device if has_double(X.device) else torch.device("cpu")
     return check_device(device)
 
 
-def device_here(device):
-    """Return the device as it was named, or "auto" if this machine has no such device."""
+def device_here(device: str | torch.device) -> str | torch.device:
+    """Return `device`, or "auto" if this machine has no such device."""
     try:
         check_device(device)
     except ValueError:
@@ -73,30 +76,30 @@ def device_here(device):
     return device
 
 
-def float_types(data):
-    """Types to take as they are; all others become the first of them.
+def float_types(data: Any) -> list[type[np.floating]]:
+    """Floating dtypes for `check_array`: it keeps these, and converts others to the first.
 
-    Half precision becomes single. Some frames of single precision would become arrays of double
-    precision otherwise.
+    Half precision becomes single. Frames of single precision are listed separately, since some
+    would otherwise become arrays of double precision.
     """
     return [np.float32] if set(_dtype_names(data)) <= _SINGLE else [np.float64, np.float32]
 
 
-def _dtype_names(data):
-    """Names of the dtypes of an array, or of the columns of a frame, whatever their byte order."""
+def _dtype_names(data: Any) -> list[str]:
+    """Names of the dtypes of an array, or of a frame's columns, without their byte order."""
     dtypes = [data.dtype] if hasattr(data, "dtype") else getattr(data, "dtypes", [None])
     return [str(getattr(dtype, "name", dtype)).lower() for dtype in dtypes]
 
 
-def numeric_types(data):
-    """As :func:`float_types`, but integers and truth values are taken as they are, too."""
+def numeric_types(data: Any) -> list[type[np.floating]] | None:
+    """Dtypes as from :func:`float_types`; None, to keep the dtype, for integers and booleans."""
     kind = getattr(getattr(data, "dtype", None), "kind", None)
     return None if kind in {"b", "i", "u"} else float_types(data)
 
 
 @contextmanager
-def naming(name):
-    """Put the name of the argument before messages of scikit-learn that lack it."""
+def naming(name: str) -> Iterator[None]:
+    """Prepend the name of the argument to error messages that lack it."""
     try:
         yield
     except ValueError as error:
@@ -105,10 +108,10 @@ def naming(name):
         raise ValueError(f"{name}: {error}") from error
 
 
-def canonical(matrix):
-    """Return a CSR matrix with sorted indices and no duplicates; a copy, if it had others.
+def canonical(matrix: sp.csr_array) -> sp.csr_array:
+    """Return a CSR matrix with sorted indices and no duplicates; a copy if it has to be changed.
 
-    The rounding of a sum depends on the order of its terms.
+    The rounding of sums then does not depend on the order in which entries are stored.
     """
     if not matrix.has_canonical_format:
         matrix = matrix.copy()
@@ -116,12 +119,12 @@ def canonical(matrix):
     return matrix
 
 
-def check_layer_sizes(hidden_layer_sizes):
+def check_layer_sizes(hidden_layer_sizes: ArrayLike) -> None:
     """Raise a ValueError unless there is at least one layer, each of at least one unit."""
     sizes = np.asarray(hidden_layer_sizes)
     if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or not len(sizes) or sizes.min() < 1:
         raise ValueError(
-            "hidden_layer_sizes must hold the number of units of each hidden layer, integers of "
+            "hidden_layer_sizes must list the number of units of each hidden layer, integers of "
             f"at least 1, got {hidden_layer_sizes!r}."
         )
 
@@ -134,25 +137,32 @@ def check_positive(values: ArrayLike, name: str) -> None:
         raise ValueError(f"{name} must contain positive finite numbers, got {values!r}.")
 
 
-def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, lazy=False):
-    """Return `embeddings` as a finite 2-D float array, or as a valid precomputed table.
+def check_embeddings(
+    embeddings: Any,
+    name: str,
+    *,
+    metric: Metric = "cosine",
+    accept_sparse: bool = False,
+    lazy: bool = False,
+) -> Any:
+    """Return `embeddings` as a finite 2-D float array, or a valid dissimilarity matrix.
 
     Parameters
     ----------
     embeddings : array-like of shape (n_samples, n_features)
-        With ``metric="precomputed"`` a square table of non-negative dissimilarities.
+        With ``metric="precomputed"`` a square matrix of non-negative dissimilarities.
     name : str
-        What the caller calls this argument.
+        Name of the argument, for error messages.
     metric : str or callable, default="cosine"
     accept_sparse : bool, default=False
     lazy : bool, default=False
-        Leave an array of numbers of any type as it is, and unread: it may be on a disk, or
-        one of Dask's.
+        Return numeric arrays of any dtype without reading or converting them, as they may be
+        memory-mapped; and Dask collections as LazyRows.
 
     Returns
     -------
     embeddings : ndarray of shape (n_samples, n_features), float32 or float64
-        Or CSR, if the metric can take it and `accept_sparse`; or LazyRows.
+        Or CSR with `accept_sparse`, if the metric supports it; or LazyRows.
     """
     if lazy and is_lazy(embeddings):
         return _lazy_rows(embeddings, name, metric)
@@ -174,50 +184,50 @@ def check_embeddings(embeddings, name, *, metric="cosine", accept_sparse=False, 
         check_sparse_metric(metric, name)
         embeddings = canonical(embeddings)
     if isinstance(metric, str) and metric == "precomputed":
-        _check_table(embeddings, name)
+        _check_dissimilarity_matrix(embeddings, name)
     return embeddings
 
 
-def _lazy_rows(data, name, metric):
+def _lazy_rows(data: Any, name: str, metric: Metric) -> LazyRows:
     if isinstance(metric, str) and metric == "precomputed":
         raise ValueError(f"{name} must be in memory, or in a file, if its metric is 'precomputed'.")
     return LazyRows(data, name)
 
 
-def check_finite_blocks(array, name):
-    """Raise a ValueError unless all entries are finite, without reading all of a file at once."""
+def check_finite_blocks(array: Rows, name: str) -> None:
+    """Raise a ValueError unless all entries are finite; read a file block by block."""
     for _, block in blocks(array, _ROWS_PER_BLOCK):
         assert_all_finite(block, input_name=name)
 
 
-def _check_table(table, name):
-    if table.shape[0] != table.shape[1]:
+def _check_dissimilarity_matrix(matrix: NDArray[Any], name: str) -> None:
+    if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
             f"{name} must be a square table of dissimilarities when its metric is 'precomputed', "
-            f"got shape {table.shape}."
+            f"got shape {matrix.shape}."
         )
-    if table.min() < 0:
+    if matrix.min() < 0:
         raise ValueError(
             f"{name} must hold non-negative dissimilarities when its metric is 'precomputed', "
-            f"got {table.min()} (similarities? use their largest value less each of them)."
+            f"got {matrix.min()}: convert similarities by subtracting them from their maximum."
         )
 
 
-def check_magnitude(array, name):
-    """Raise a ValueError if squares of the entries would overflow or vanish in float32."""
-    peak = 0
+def check_magnitude(array: Rows, name: str) -> None:
+    """Raise a ValueError if squares of the entries would overflow or underflow in float32."""
+    peak = 0.0
     for _, block in blocks(array, _ROWS_PER_BLOCK):
         entries = block.data if sp.issparse(block) else block
         peak = max(peak, entries.max(initial=0), -entries.min(initial=0))
     if peak and not _SMALLEST_PEAK <= peak <= _LARGEST_PEAK:
         raise ValueError(
             f"{name} must have its largest entry between {_SMALLEST_PEAK} and {_LARGEST_PEAK} in "
-            f"magnitude, got {peak}: scale it, which leaves the order of dissimilarities as it is."
+            f"magnitude, got {peak}: rescale it, which does not change the ranks."
         )
 
 
-def check_output(out, n_rows, n_columns):
-    """Raise unless `out` can take so many rows of floating numbers."""
+def check_output(out: Any, n_rows: int, n_columns: int) -> None:
+    """Raise a TypeError or ValueError unless `out` is a writeable float array of this shape."""
     if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
         found = f"an array of {out.dtype}" if isinstance(out, np.ndarray) else f"{out!r}"
         raise TypeError(f"out must be an ndarray of float32 or float64, got {found}.")
@@ -229,7 +239,7 @@ def check_output(out, n_rows, n_columns):
         )
 
 
-def check_same_rows(first, second, first_name, second_name):
+def check_same_rows(first: Any, second: Any, first_name: str, second_name: str) -> None:
     """Raise a ValueError if the two do not have the same number of rows."""
     if first.shape[0] != second.shape[0]:
         raise ValueError(
@@ -238,7 +248,7 @@ def check_same_rows(first, second, first_name, second_name):
         )
 
 
-def check_sample_weight(sample_weight, n_samples):
+def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float64]:
     """Return float64 sample weights of shape (n_samples,), with at least one above zero."""
     if sample_weight is None:
         return np.ones(n_samples)
@@ -260,25 +270,26 @@ def check_sample_weight(sample_weight, n_samples):
     return weights
 
 
-def check_count(value, name, *, least, most=None):
+def check_count(value: Any, name: str, *, least: int, most: int | None = None) -> int:
     """Return `value` if it is an integer between `least` and `most`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
-    if value < least or (most is not None and value > most):
+    count = int(value)
+    if count < least or (most is not None and count > most):
         upper = "" if most is None else f" and at most {most}"
-        raise ValueError(f"{name} must be at least {least}{upper}, got {value}.")
-    return int(value)
+        raise ValueError(f"{name} must be at least {least}{upper}, got {count}.")
+    return count
 
 
-def check_share(value, name):
-    """Raise unless `value` is a number strictly between 0 and 1."""
+def check_share(value: Any, name: str) -> None:
+    """Raise a TypeError or ValueError unless `value` is a number strictly between 0 and 1."""
     _check_real(value, name, "a number")
     if not 0 < value < 1:
         raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
 
 
-def check_tol(tol, **counts):
-    """Raise unless `tol` is None, or positive and the only one of these that is given."""
+def check_tol(tol: Any, **counts: int | None) -> None:
+    """Raise a TypeError or ValueError unless `tol` is None, or positive and the counts are None."""
     if tol is None:
         return
     _check_real(tol, "tol", "a positive number")
@@ -289,28 +300,28 @@ def check_tol(tol, **counts):
             raise ValueError(f"tol chooses {name}: give one of the two, got {name}={number!r}.")
 
 
-def _check_real(value, name, expected):
+def _check_real(value: Any, name: str, expected: str) -> None:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {expected}, got {value!r}.")
 
 
-def given_teacher(y, teacher_embeddings, default=None):
-    """Return the teacher by name, or `y` if it holds embeddings; the default otherwise."""
+def given_teacher(y: Any, teacher_embeddings: Any, default: Any = None) -> Any:
+    """Return `teacher_embeddings` if given, else `y` if it holds embeddings, else the default."""
     if teacher_embeddings is not None:
         return teacher_embeddings
     embeddings = None if y is None else _embeddings_in(y)
     return default if embeddings is None else embeddings
 
 
-def _embeddings_in(y):
+def _embeddings_in(y: Any) -> Any:
     """Return `y` if it has floating-point numbers and more than one column; None for labels.
 
-    The vectors of a column are stacked.
+    A column of vectors becomes a matrix.
     """
     check_collected(y, "y")
     column = as_column(y)
     if column is not None:
-        # Vectors of labels may differ in length.
+        # Vectors of labels may differ in length, so they cannot be stacked.
         if not holds_floats(column, "y"):
             return None
         y = stacked_rows(column, "y")
@@ -324,15 +335,15 @@ def _embeddings_in(y):
     return y if all(name.startswith(_FLOATING) for name in _dtype_names(y)) else None
 
 
-def is_sparse_metric(metric):
+def is_sparse_metric(metric: Metric) -> bool:
     """Whether this metric can be computed for sparse rows."""
     return isinstance(metric, str) and metric in SPARSE_METRICS
 
 
-def check_sparse_metric(metric, name):
+def check_sparse_metric(metric: Metric, name: str) -> None:
     """Raise a ValueError unless this metric can be computed for sparse rows."""
     if not is_sparse_metric(metric):
         raise ValueError(
-            f"the dissimilarity of sparse rows, {name}, must be one of {list(SPARSE_METRICS)}, got "
+            f"the metric of sparse rows, {name}, must be one of {list(SPARSE_METRICS)}, got "
             f"{metric!r}: choose one of them, or make the rows dense (TruncatedSVD does)."
         )

@@ -1,4 +1,4 @@
-"""Metrics that are functions: where they are called, and what they may return."""
+"""Callable metrics: errors about nan, and the types that they may return."""
 
 import numpy as np
 import pytest
@@ -26,9 +26,10 @@ def distances(anchors, references):
 
 
 def with_nan(anchors, references):
-    """Distances, of which that of the last pair is nan."""
-    table = torch.cdist(anchors, references)
-    return table + torch.where(torch.arange(table.numel()).view_as(table) == 0, torch.nan, 0)
+    """Distances, of which the first is nan."""
+    found = torch.cdist(anchors, references)
+    is_first = torch.arange(found.numel()).view_as(found) == 0
+    return torch.where(is_first, torch.nan, found)
 
 
 def quick(**parameters):
@@ -66,14 +67,14 @@ SCORES = {
 
 
 @pytest.mark.parametrize(("fit", "name"), FITS.values(), ids=FITS.keys())
-def test_a_fit_names_the_metric_that_returned_nan(fit, name):
+def test_the_error_of_fit_names_the_metric_that_returned_nan(fit, name):
     fit(distances)
     with pytest.raises(ValueError, match=rf"\b{name} must return .*nan"):
         fit(with_nan)
 
 
 @pytest.mark.parametrize("score", SCORES.values(), ids=SCORES.keys())
-def test_a_score_names_the_metric_that_returned_nan(score):
+def test_the_error_of_a_score_names_the_metric_that_returned_nan(score):
     for metrics, name in (
         ({"metric": with_nan, "teacher_metric": "cosine"}, "student"),
         ({"teacher_metric": with_nan}, "teacher"),
@@ -82,7 +83,7 @@ def test_a_score_names_the_metric_that_returned_nan(score):
             score(ROWS, TEACHER, **metrics)
 
 
-def test_a_matrix_of_scores_names_the_metric_that_returned_nan():
+def test_the_error_of_pairwise_scores_names_the_metric_that_returned_nan():
     with pytest.raises(ValueError, match=r"metric of .*representations.* must return .*nan"):
         pairwise_perception_coherence([ROWS, TEACHER], metric=with_nan)
 
@@ -95,7 +96,7 @@ RETURNS = {
 
 
 @pytest.mark.parametrize("function", RETURNS.values(), ids=RETURNS.keys())
-def test_tables_of_a_teacher_may_be_tensors_arrays_or_lists(function):
+def test_a_callable_metric_may_return_a_tensor_array_or_list(function):
     rows = torch.from_numpy(ROWS[:5]).double()
     expected = torch.cdist(rows, rows)
     torch.testing.assert_close(

@@ -17,7 +17,7 @@ def rows_of(seed, n=12, d=5, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("metric", BY_FORMULA)
-def test_agrees_with_formula(metric):
+def test_dissimilarities_equal_their_formula(metric):
     rows = rows_of(0)
     found = pairwise_dissimilarity(rows[:4], rows, metric=metric)
     np.testing.assert_allclose(found, table(rows, metric)[:4], atol=1e-12)
@@ -38,7 +38,7 @@ def test_identical_rows_are_at_zero_with_finite_gradient(metric, dtype):
 
 
 @pytest.mark.parametrize("metric", BY_FORMULA)
-def test_gradient(metric):
+def test_gradients_equal_finite_differences(metric):
     anchors = rows_of(2, n=4).requires_grad_()
     references = rows_of(3, n=6).requires_grad_()
     assert torch.autograd.gradcheck(
@@ -56,7 +56,7 @@ def test_float32_keeps_neighbors_under_a_common_offset(metric):
     nearest = np.argsort(found, axis=1)[:, :5]
     taken = np.sort(np.take_along_axis(exact, nearest, axis=1), axis=1)
     wanted = np.sort(exact, axis=1)[:, :5]
-    # Whoever float32 puts among the nearest is as near as the true ones, to float32's digits.
+    # The nearest found in float32 are as near as the true nearest, to the precision of float32.
     rtol = {"cosine": 1e-3, "correlation": 1e-3}.get(metric, 1e-5)
     np.testing.assert_allclose(taken, wanted, rtol=rtol)
 
@@ -69,26 +69,26 @@ def test_float32_keeps_near_neighbors_far_from_the_others():
     np.testing.assert_allclose(found, exact, rtol=1e-5)
 
 
-def test_zero_rows_under_cosine():
+def test_cosine_dissimilarity_of_zero_rows_is_zero_among_them_and_one_to_others():
     rows = torch.tensor([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0]])
     found = pairwise_dissimilarity(rows, rows, metric="cosine")
     np.testing.assert_allclose(found, [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
 
 
-def test_constant_rows_under_correlation_are_zero_rows():
+def test_correlation_treats_constant_rows_as_zero_rows():
     rows = torch.tensor([[0.1, 0.1, 0.1], [7.3, 7.3, 7.3], [1.0, 2.0, 4.0]])
     found = pairwise_dissimilarity(rows, rows, metric="correlation")
     np.testing.assert_allclose(found, [[0, 0, 1], [0, 0, 1], [1, 1, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_cosine_ignores_extreme_scales(scale):
+def test_cosine_does_not_depend_on_extreme_scales(scale):
     rows = rows_of(6, dtype=torch.float32)
     found = pairwise_dissimilarity(scale * rows, rows)
     np.testing.assert_allclose(found, pairwise_dissimilarity(rows, rows), atol=1e-6)
 
 
-def test_callable_gets_both_sides():
+def test_a_callable_metric_is_called_with_anchors_and_references():
     rows = rows_of(7)
     found = pairwise_dissimilarity(rows[:3], rows, metric=lambda a, b: torch.cdist(a, b, p=3))
     assert found.shape == (3, 12)
@@ -96,12 +96,12 @@ def test_callable_gets_both_sides():
         pairwise_dissimilarity(rows[:3], rows, metric=lambda a, b: a @ a.T)
 
 
-def test_precomputed_rows_pass_through():
+def test_precomputed_dissimilarities_are_returned_unchanged():
     rows = rows_of(8).abs()
     assert pairwise_dissimilarity(rows, None, metric="precomputed") is rows
 
 
-def test_unknown_metric_names_the_nearest():
+def test_the_error_of_an_unknown_metric_suggests_a_known_name():
     with pytest.raises(ValueError, match="Did you mean 'euclidean'"):
         pairwise_dissimilarity(rows_of(9), rows_of(9), metric="euclidian")
     with pytest.raises(ValueError, match="manhattan"):
@@ -111,7 +111,7 @@ def test_unknown_metric_names_the_nearest():
 
 
 @pytest.mark.parametrize("metric", [*BY_FORMULA, lambda a, b: torch.cdist(a, b, p=3)])
-def test_batches(metric):
+def test_dissimilarities_of_a_batch_equal_those_of_each_pair(metric):
     anchors, references = rows_of(10, n=6).view(2, 3, 5), rows_of(11, n=8).view(2, 4, 5)
     found = pairwise_dissimilarity(anchors, references, metric=metric)
     one_by_one = [
@@ -130,7 +130,7 @@ METRICS_AND_OTHERS = st.sampled_from([*BY_FORMULA, lambda a, b: torch.cdist(a, b
 
 
 @given(st.integers(0, 1000), METRICS_AND_OTHERS)
-def test_rows_among_themselves_are_seen_in_order(seed, metric):
+def test_among_has_the_order_of_the_dissimilarities(seed, metric):
     rows = rows_of(seed, n=9)
     rows[0] = 0
     anchors, others = torch.tensor([3, 0, 8]), torch.tensor([1, 0, 2, 2, 7])
@@ -142,7 +142,7 @@ def test_rows_among_themselves_are_seen_in_order(seed, metric):
 
 
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e25])
-def test_unit_rows_of_any_size(size):
+def test_unit_rows_neither_overflow_nor_underflow(size):
     rows = rows_of(0, dtype=torch.float32)
     rows[1] = 0
     found = unit_rows(size * rows)
@@ -150,5 +150,5 @@ def test_unit_rows_of_any_size(size):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_gradient_of_unit_rows():
+def test_the_gradient_of_unit_rows_equals_finite_differences():
     assert torch.autograd.gradcheck(unit_rows, rows_of(0).view(3, 4, 5).requires_grad_())

@@ -32,13 +32,13 @@ def random_rows(n_rows, n, dtype=torch.float64, seed=0):
 
 
 @given(TIED)
-def test_exact_ranks_are_mid_ranks(rows):
+def test_exact_ranks_equal_the_definition(rows):
     found = percentile_rank(torch.from_numpy(rows))
     np.testing.assert_allclose(found, [references.percentile_rank(row) for row in rows])
 
 
 @given(TIED, st.data())
-def test_weights_count_references_so_many_times(rows, data):
+def test_integer_weights_equal_repeated_references(rows, data):
     n = rows.shape[1]
     counts = data.draw(hnp.arrays(np.int64, n, elements=st.integers(0, 3)))
     if not counts.any():
@@ -71,7 +71,7 @@ def test_soft_ranks_equal_the_quadratic_form(dtype, atol, n, bandwidth):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("bandwidth", [0.05, 0.4, 3.0])
-def test_gradient(weighted, bandwidth):
+def test_gradients_equal_finite_differences(weighted, bandwidth):
     rows = random_rows(3, 20).requires_grad_()
     weights = random_rows(1, 20, seed=1) if weighted else None
     assert torch.autograd.gradcheck(
@@ -96,18 +96,18 @@ def test_straight_through_has_exact_values_and_soft_gradients(rows, bandwidth, w
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_many_rows_are_ranked_as_each_alone(weighted):
-    """Also where they are too many for one block."""
+def test_ranks_of_a_row_do_not_depend_on_the_other_rows(weighted):
+    """There are more rows than fit into one block."""
     rows = random_rows(40, 5000, torch.float32)
     weights = random_rows(40, 5000, torch.float32, seed=1) if weighted else None
-    together = soft_percentile_rank(rows, weights=weights)
+    all_ranks = soft_percentile_rank(rows, weights=weights)
     for i in (0, 25, 26, 39):
-        alone = soft_percentile_rank(rows[[i]], weights=None if weights is None else weights[[i]])
-        np.testing.assert_array_equal(together[[i]], alone)
+        ranks = soft_percentile_rank(rows[[i]], weights=None if weights is None else weights[[i]])
+        np.testing.assert_array_equal(all_ranks[[i]], ranks)
 
 
-def test_windows_hold_whoever_holds_them():
-    """Values a window apart, where rounding decides: the gradient sums to zero all the same."""
+def test_windows_are_symmetric_in_spite_of_rounding():
+    """Values are one window apart, up to rounding; the gradient sums to zero if windows agree."""
     rows = (torch.arange(300, dtype=torch.float32) / 7)[None].requires_grad_()
     ranks = soft_percentile_rank(rows, bandwidth=1.0, scale=3 / 7)
     np.testing.assert_allclose(ranks.sum().item(), 150, rtol=1e-6)
@@ -115,25 +115,25 @@ def test_windows_hold_whoever_holds_them():
     assert abs(rows.grad.double().sum().item()) < 1e-5 * rows.grad.abs().sum().item()
 
 
-def test_no_rows():
+def test_soft_ranks_of_no_rows_are_empty():
     assert soft_percentile_rank(torch.zeros(0, 5)).shape == (0, 5)
 
 
 @given(TIED, BANDWIDTHS)
-def test_soft_ranks_sum_to_half_the_count(rows, bandwidth):
+def test_soft_ranks_sum_to_half_the_number_of_references(rows, bandwidth):
     ranks = soft_percentile_rank(torch.from_numpy(rows), bandwidth=bandwidth)
     np.testing.assert_allclose(ranks.sum(1), rows.shape[1] / 2)
 
 
 @given(TIED, BANDWIDTHS)
-def test_soft_ranks_keep_the_order(rows, bandwidth):
+def test_soft_ranks_keep_the_order_of_the_dissimilarities(rows, bandwidth):
     ranks = soft_percentile_rank(torch.from_numpy(rows), bandwidth=bandwidth).numpy()
     order = np.argsort(rows, axis=1)
     assert (np.diff(np.take_along_axis(ranks, order, axis=1)) >= -1e-12).all()
 
 
 @given(DISTINCT)
-def test_soft_ranks_tend_to_the_exact_ones(rows):
+def test_soft_ranks_with_a_narrow_bandwidth_are_exact(rows):
     rows = torch.from_numpy(rows)
     narrow = soft_percentile_rank(rows, bandwidth=0.3, scale=1.0)
     np.testing.assert_allclose(narrow, percentile_rank(rows), atol=1e-12)
@@ -147,14 +147,14 @@ def test_bandwidth_zero_gives_exact_ranks(rows):
     )
 
 
-def test_bandwidth_zero_tells_neighboring_numbers_apart():
+def test_bandwidth_zero_separates_adjacent_floating_point_numbers():
     steps = torch.arange(9, dtype=torch.float32) * torch.finfo(torch.float32).eps
     rows = torch.cat([-torch.ones(60), 1 + steps])[None]
     np.testing.assert_array_equal(soft_percentile_rank(rows, bandwidth=0.0), percentile_rank(rows))
 
 
 @given(TIED, BANDWIDTHS, st.integers(0, 1000))
-def test_gradient_sums_to_zero(rows, bandwidth, seed):
+def test_the_gradient_of_soft_ranks_sums_to_zero(rows, bandwidth, seed):
     rows = torch.from_numpy(rows).requires_grad_()
     incoming = random_rows(*rows.shape, seed=seed)
     soft_percentile_rank(rows, bandwidth=bandwidth, scale=1.0).backward(incoming)
@@ -162,20 +162,20 @@ def test_gradient_sums_to_zero(rows, bandwidth, seed):
 
 
 @given(TIED, BANDWIDTHS, st.sampled_from([1e-3, 0.5, 40.0]))
-def test_scaling_with_the_bandwidth_changes_nothing(rows, bandwidth, factor):
+def test_soft_ranks_are_unchanged_by_scaling_dissimilarities_and_bandwidth(rows, bandwidth, factor):
     rows = torch.from_numpy(rows)
     found = soft_percentile_rank(factor * rows, bandwidth=bandwidth, scale=factor)
     expected = soft_percentile_rank(rows, bandwidth=bandwidth, scale=1.0)
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_scale_follows_the_row():
+def test_the_default_scale_is_relative_to_the_row():
     rows = random_rows(2, 50)
     found = soft_percentile_rank(torch.cat([rows, 1e6 * rows]), bandwidth=0.2)
     np.testing.assert_allclose(found[:2], found[2:], atol=1e-9)
 
 
-def test_constant_rows_share_the_middle_without_a_gradient():
+def test_constant_rows_have_rank_one_half_and_no_gradient():
     rows = torch.full((2, 7), 3.0, requires_grad=True)
     ranks = soft_percentile_rank(rows)
     np.testing.assert_allclose(ranks.detach(), 0.5)
@@ -183,7 +183,7 @@ def test_constant_rows_share_the_middle_without_a_gradient():
     assert (rows.grad == 0).all()
 
 
-def test_negative_bandwidth():
+def test_a_negative_bandwidth_raises_an_error():
     with pytest.raises(ValueError, match="bandwidth"):
         soft_percentile_rank(random_rows(1, 3), bandwidth=-1.0)
 
@@ -199,7 +199,7 @@ def test_negative_bandwidth():
     )
 )
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_sorting_tells_neighboring_numbers_apart(dtype, rows):
+def test_sorting_separates_adjacent_floating_point_numbers(dtype, rows):
     rows = rows.clip(-1e38, 1e38).astype(dtype)
     ordered, order = sort_rows(torch.from_numpy(rows))
     np.testing.assert_array_equal(ordered, np.sort(rows, axis=1))
@@ -209,9 +209,10 @@ def test_sorting_tells_neighboring_numbers_apart(dtype, rows):
 
 
 def copy_without_cpu_branches():
-    """The functions of ranks as they run on other devices, for tensors on the CPU."""
+    """The module of ranks as it runs on other devices, for tensors on the CPU."""
     module = types.ModuleType("ranking_of_other_devices")
-    # The second replaces the sorts that it imports by those of the first.
+    # The functions of the first part are defined in the same namespace, so the second need not
+    # import them.
     for part in (_sorting, _percentile):
         source = inspect.getsource(part)
         for comparison in ("==", "!="):
@@ -231,7 +232,7 @@ BRANCHES = pytest.mark.parametrize("module", [_percentile, OTHER_DEVICES], ids=[
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("weights", [None, torch.arange(1.0, 7.0)])
-def test_nan_makes_all_ranks_of_its_row_nan_and_no_others(module, dtype, sign, weights):
+def test_nan_makes_all_ranks_of_its_row_nan_but_no_other_ranks(module, dtype, sign, weights):
     rows = random_rows(2, 6, dtype)
     expected = module.percentile_rank(rows, weights=weights)[1]
     rows[0, 2] = torch.copysign(torch.tensor(torch.nan, dtype=dtype), torch.tensor(float(sign)))
@@ -260,8 +261,10 @@ def test_infinite_dissimilarities_have_the_largest_ranks(module):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [2, 33, 400])
 @pytest.mark.parametrize("center", [0, 1, 50])
-def test_soft_ranks_and_gradients_are_those_of_other_devices(weighted, dtype, n, center):
-    # Concentrated values, whose last bits decide which references a window holds.
+def test_soft_ranks_and_gradients_on_the_cpu_equal_those_on_other_devices(
+    weighted, dtype, n, center
+):
+    # Concentrated values, for which the last bits decide which references a window holds.
     values = center + 0.05 * random_rows(8, n, dtype)
     weights = 1 + random_rows(1, n, dtype, seed=1)[0] if weighted else None
     slopes = random_rows(8, n, dtype, seed=2)
@@ -277,7 +280,7 @@ def test_soft_ranks_and_gradients_are_those_of_other_devices(weighted, dtype, n,
 
 @BRANCHES
 @pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-15, 1e15, 1e25, 1e35])
-def test_soft_ranks_in_single_precision_do_not_depend_on_the_scale(module, scale):
+def test_soft_ranks_in_single_precision_do_not_depend_on_extreme_scales(module, scale):
     slopes = random_rows(4, 50, torch.float32, seed=1)
     gradients = []
     for factor in (1.0, scale):
@@ -289,7 +292,7 @@ def test_soft_ranks_in_single_precision_do_not_depend_on_the_scale(module, scale
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_ranks_need_no_cumulative_sum_that_deterministic_mode_refuses(weighted, monkeypatch):
+def test_ranks_in_deterministic_mode_do_not_call_cumsum(weighted, monkeypatch):
     rows = random_rows(3, 37).requires_grad_()
     weights = random_rows(1, 37, seed=1)[0] if weighted else None
 
@@ -328,12 +331,12 @@ def test_ranks_need_no_cumulative_sum_that_deterministic_mode_refuses(weighted, 
         (torch.ones(3, 4).to_sparse(), ValueError, "dissimilarities must be a dense matrix"),
     ],
 )
-def test_ranks_of_what_is_no_matrix_are_refused(rank, table, error, message):
+def test_ranks_of_anything_but_a_dense_matrix_raise_an_error(rank, table, error, message):
     with pytest.raises(error, match=message):
         rank(table)
 
 
 @pytest.mark.parametrize("rank", [percentile_rank, soft_percentile_rank])
-def test_weights_on_another_device_are_refused(rank):
+def test_weights_on_another_device_raise_an_error(rank):
     with pytest.raises(ValueError, match="dissimilarities and weights must be on one device"):
         rank(torch.ones(3, 4), weights=torch.ones(4, device="meta"))

@@ -1,4 +1,4 @@
-"""Columns of vectors, as data frames hold embeddings, wherever rows are taken."""
+"""Columns of vectors, as data frames store embeddings, in all public functions."""
 
 import numpy as np
 import pandas as pd
@@ -61,13 +61,13 @@ SCORES = [
 
 
 @EACH_COLUMN
-def test_a_column_of_vectors_is_fitted_as_its_matrix(column):
+def test_fit_on_a_column_of_vectors_equals_fit_on_its_matrix(column):
     expected = small().fit(ROWS, TEACHER)
     for teacher in ({"y": column(TEACHER)}, {"teacher_embeddings": column(TEACHER)}):
         distiller = small().fit(column(ROWS), **teacher)
-        images = distiller.transform(column(ROWS))
-        assert images.dtype == np.float32
-        assert_array_equal(images, expected.transform(ROWS))
+        embedded = distiller.transform(column(ROWS))
+        assert embedded.dtype == np.float32
+        assert_array_equal(embedded, expected.transform(ROWS))
         assert distiller.score(column(ROWS), **teacher) == expected.score(ROWS, TEACHER)
     streamed = small().partial_fit(column(ROWS), column(TEACHER))
     assert_array_equal(streamed.transform(ROWS), small().partial_fit(ROWS, TEACHER).transform(ROWS))
@@ -75,13 +75,13 @@ def test_a_column_of_vectors_is_fitted_as_its_matrix(column):
 
 @EACH_COLUMN
 @pytest.mark.parametrize("score", SCORES)
-def test_a_column_of_vectors_is_scored_as_its_matrix(column, score):
+def test_scores_of_a_column_of_vectors_equal_those_of_its_matrix(column, score):
     found = score(column(TEACHER), column(ROWS))
     assert_allclose(np.asarray(found), np.asarray(score(TEACHER, ROWS)), rtol=0, atol=0)
 
 
 @EACH_COLUMN
-def test_the_scorer_takes_columns_of_vectors(column):
+def test_the_scorer_accepts_columns_of_vectors(column):
     distiller, scorer = small().fit(ROWS), PerceptionCoherenceScorer()
     assert scorer(distiller, column(ROWS), column(TEACHER)) == scorer(distiller, ROWS, TEACHER)
 
@@ -97,7 +97,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("y", LABELS.values(), ids=LABELS.keys())
-def test_a_column_of_labels_is_no_teacher(y):
+def test_a_column_of_labels_is_not_used_as_a_teacher(y):
     assert_array_equal(small().fit(ROWS, y).transform(ROWS), small().fit(ROWS).transform(ROWS))
 
 
@@ -121,7 +121,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS.items(), ids=CALLS.keys())
 @pytest.mark.parametrize(("column", "message"), BAD.values(), ids=BAD.keys())
-def test_a_column_without_a_matrix_is_refused_by_name(call, column, message):
+def test_an_invalid_column_raises_an_error_that_names_the_argument(call, column, message):
     where, function = call
     with pytest.raises(ValueError, match=message) as caught:
         function(column)
@@ -129,13 +129,13 @@ def test_a_column_without_a_matrix_is_refused_by_name(call, column, message):
 
 
 @pytest.mark.parametrize("call", CALLS.items(), ids=CALLS.keys())
-def test_a_frame_that_is_not_collected_is_refused_by_name(call):
+def test_a_lazy_frame_raises_an_error_that_names_the_argument(call):
     where, function = call
     name = where.split()[0]
     with pytest.raises(TypeError, match=rf"{name} is a LazyFrame.*{name}\.collect\(\)"):
         function(pl.DataFrame(ROWS).lazy())
 
 
-def test_a_y_that_is_not_collected_is_refused_by_name():
+def test_a_lazy_frame_as_y_raises_an_error_that_names_it():
     with pytest.raises(TypeError, match=r"y is a LazyFrame.*y\.collect\(\)"):
         small().fit(ROWS, pl.DataFrame(TEACHER).lazy())

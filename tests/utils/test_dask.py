@@ -31,7 +31,7 @@ def distiller(rows):
 
 
 def never(*_):
-    raise AssertionError("somebody has computed this")
+    raise AssertionError("computed too early")
 
 
 @pytest.fixture
@@ -51,28 +51,28 @@ def test_arrays_are_transformed_chunk_by_chunk(rows, distiller, chunks, dtype):
     np.testing.assert_allclose(found.compute(), expected, atol=1e-6)
 
 
-def test_nothing_is_computed_before_it_is_asked_for(distiller):
+def test_transform_computes_nothing(distiller):
     lazy = da.from_delayed(dask.delayed(never)(), shape=(100, 384), dtype=np.float32)
     found = distiller.transform(lazy)
-    with pytest.raises(AssertionError, match="somebody has computed this"):
+    with pytest.raises(AssertionError, match="computed too early"):
         found.compute()
 
 
-def test_no_chunk_holds_more_than_one(rows, distiller):
+def test_transform_does_not_merge_chunks(rows, distiller):
     sizes = []
 
-    def seen(block):
+    def recorded(block):
         sizes.append(len(block))
         return block
 
-    lazy = da.from_array(rows, chunks=(500, 384)).map_blocks(seen, meta=rows[:0])
+    lazy = da.from_array(rows, chunks=(500, 384)).map_blocks(recorded, meta=rows[:0])
     distiller.transform(lazy).sum().compute()
     assert max(sizes) == 500
 
 
-def test_frames_are_transformed_part_by_part(rows, frames):
+def test_frames_are_transformed_partition_by_partition(rows, frames):
     pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame(rows, columns=[f"x{number}" for number in range(384)])
+    frame = pd.DataFrame(rows, columns=[f"x{i}" for i in range(384)])
     distiller = small(8).fit(frame[:400])
     lazy = frames.from_pandas(frame, npartitions=3)
     found = distiller.transform(lazy)
@@ -89,12 +89,12 @@ def test_frames_are_transformed_part_by_part(rows, frames):
     assert distiller.score(lazy) == pytest.approx(distiller.score(frame), abs=1e-6)
 
 
-def test_features_are_counted_before_anything_is_computed(distiller):
+def test_a_wrong_number_of_features_raises_before_anything_is_computed(distiller):
     with pytest.raises(ValueError, match="expecting 384 features"):
         distiller.transform(da.zeros((10, 3)))
 
 
-def test_what_is_not_finite_is_said_when_it_is_met(rows, distiller):
+def test_a_chunk_with_nan_raises_when_it_is_computed(rows, distiller):
     bad = rows[:100].copy()
     bad[70, 3] = np.nan
     lazy = distiller.transform(da.from_array(bad, chunks=(50, 384)))
@@ -102,13 +102,13 @@ def test_what_is_not_finite_is_said_when_it_is_met(rows, distiller):
         lazy.compute()
 
 
-def test_dask_stores_its_own(rows, distiller):
+def test_transform_of_dask_arrays_refuses_out(rows, distiller):
     with pytest.raises(TypeError, match="out is for rows in memory"):
         distiller.transform(da.from_array(rows), out=np.empty((len(rows), 8)))
 
 
 @pytest.mark.parametrize("n_rows", [500, 4100])
-def test_scores_are_those_of_the_rows_in_memory(rows, distiller, n_rows):
+def test_scores_of_dask_arrays_equal_those_of_arrays(rows, distiller, n_rows):
     teacher, student = rows[:n_rows, :24], distiller.transform(rows[:n_rows])
     lazy = [da.from_array(part, chunks=(n_rows // 4, 20)) for part in (teacher, student)]
     for score in (perception_coherence_score, partial(neighbor_recall_score, n_anchors=20)):
@@ -121,14 +121,14 @@ def test_scores_are_those_of_the_rows_in_memory(rows, distiller, n_rows):
     np.testing.assert_allclose(samples(*lazy), samples(teacher, student))
 
 
-def test_a_score_reads_each_chunk_once_and_takes_only_what_is_drawn(rows, distiller):
+def test_a_score_computes_each_chunk_once(rows, distiller):
     computed = []
 
-    def seen(block):
+    def recorded(block):
         computed.append(len(block))
         return block
 
-    lazy = da.from_array(rows, chunks=(500, 384)).map_blocks(seen, meta=rows[:0])
+    lazy = da.from_array(rows, chunks=(500, 384)).map_blocks(recorded, meta=rows[:0])
     found = distiller.score(lazy)
     assert found == pytest.approx(distiller.score(rows), abs=1e-6)
     assert computed == [500] * 10
@@ -137,18 +137,18 @@ def test_a_score_reads_each_chunk_once_and_takes_only_what_is_drawn(rows, distil
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (lambda: da.zeros(9), "teacher must be a table of numbers"),
-        (lambda: da.zeros((9, 2, 2)), "teacher must be a table of numbers"),
-        (lambda: da.zeros((9, 2), dtype="U3"), "teacher must be a table of numbers"),
+        (lambda: da.zeros(9), "teacher must be a matrix of numbers"),
+        (lambda: da.zeros((9, 2, 2)), "teacher must be a matrix of numbers"),
+        (lambda: da.zeros((9, 2), dtype="U3"), "teacher must be a matrix of numbers"),
         (lambda: da.zeros((8, 2)), "same rows"),
     ],
 )
-def test_what_cannot_be_scored(data, message):
+def test_invalid_dask_arrays_raise_an_error(data, message):
     with pytest.raises(ValueError, match=message):
         perception_coherence_score(data(), np.ones((9, 2)))
 
 
-def test_a_table_must_be_in_memory():
+def test_a_precomputed_dissimilarity_matrix_must_be_in_memory():
     with pytest.raises(ValueError, match="must be in memory"):
         perception_coherence_score(
             da.zeros((9, 9)), np.ones((9, 2)), metric="cosine", teacher_metric="precomputed"
@@ -156,7 +156,7 @@ def test_a_table_must_be_in_memory():
 
 
 @pytest.mark.slow
-def test_a_million_rows_on_two_workers(rows):
+def test_a_million_rows_are_embedded_and_scored_on_two_workers(rows):
     distributed = pytest.importorskip("distributed")
     distiller = CoherenceDistiller(64, max_iter=10, random_state=0).fit(rows)
     with (
@@ -178,7 +178,7 @@ def test_a_million_rows_on_two_workers(rows):
 @pytest.mark.parametrize("container", ["default", "pandas", "polars"])
 @pytest.mark.parametrize("configure", ["method", "global"])
 @pytest.mark.parametrize("method", ["transform", "fit_transform"])
-def test_output_containers_leave_dask_lazy(rows, frames, container, configure, method):
+def test_set_output_does_not_compute_dask_collections(rows, frames, container, configure, method):
     array = da.from_array(rows[:60, :10], chunks=(25, 10))
     frame = frames.from_dask_array(array, columns=[f"x{i}" for i in range(10)])
     for data, kind in ((array, da.Array), (frame, frames.DataFrame)):
@@ -192,7 +192,7 @@ def test_output_containers_leave_dask_lazy(rows, frames, container, configure, m
             np.testing.assert_allclose(np.asarray(found.compute()), expected, atol=1e-6)
 
 
-def test_a_subclass_leaves_dask_lazy(rows):
+def test_a_subclass_with_its_own_transform_does_not_compute_dask_arrays(rows):
     class Doubled(CoherenceDistiller):
         def transform(self, X, *, out=None):
             return 2 * super().transform(X, out=out)

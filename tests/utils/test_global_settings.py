@@ -1,4 +1,4 @@
-"""Results under settings that a program has made globally, for every public function."""
+"""Global settings of PyTorch, NumPy and scikit-learn change no result of a public function."""
 
 import inspect
 import threading
@@ -50,7 +50,7 @@ def fitted(**parameters):
 
 
 def embeddings(fit, *teacher):
-    """What a fit, its attributes, and the methods of the fitted estimator return."""
+    """Results of the methods of a fitted estimator, and its loss curve."""
     distiller = fit(X, *teacher)
     return [
         distiller.transform(X),
@@ -117,7 +117,7 @@ CALLS = {
         skperco.CoherenceMatrixDisplay.from_representations([TEACHER, STUDENT]).matrix
     ),
     "PerceptionCoherenceLoss": loss,
-    "PerceptionCoherenceLoss near": lambda: loss(n_neighbors=5, rank_power=0.5),
+    "PerceptionCoherenceLoss local": lambda: loss(n_neighbors=5, rank_power=0.5),
     "PerceptionCoherenceScorer": lambda: skperco.PerceptionCoherenceScorer()(
         small(max_iter=0).fit(X), X
     ),
@@ -166,7 +166,7 @@ def warnings_as_errors():
         yield
 
 
-class PassingOn(TorchFunctionMode):
+class ForwardingMode(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         return function(*args, **(kwargs or {}))
 
@@ -178,7 +178,7 @@ def default_dtype(dtype):
 SETTINGS = {
     "default dtype float64": lambda: default_dtype(torch.float64),
     "default dtype bfloat16": lambda: default_dtype(torch.bfloat16),
-    # The meta device holds no numbers: whatever is made there by default is lost.
+    # Tensors on the meta device have no values, so those created there by default would be lost.
     "default device": lambda: torch.device("meta"),
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
@@ -189,7 +189,7 @@ SETTINGS = {
     "saved tensors on the CPU": lambda: torch.autograd.graph.save_on_cpu(),
     "one autograd thread": lambda: torch.autograd.set_multithreading_enabled(False),
     "sparse invariants": lambda: torch.sparse.check_sparse_tensor_invariants(True),
-    "torch function mode": PassingOn,
+    "torch function mode": ForwardingMode,
     "warn always": lambda: using(torch.set_warn_always, True, False),
     "NumPy errors raise": lambda: np.errstate(all="raise"),
     "warnings are errors": warnings_as_errors,
@@ -203,7 +203,7 @@ SETTINGS = {
 
 
 def numbers(result):
-    """Everything that a call returns, as arrays."""
+    """All values that a call returns, as arrays."""
     parts = result if isinstance(result, (list, tuple)) else [result]
     return [
         part.detach().to(torch.float64).cpu().numpy()
@@ -278,35 +278,35 @@ def test_global_settings_change_no_result_and_are_not_changed(name, setting, exp
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_two_threads_at_once_get_the_results_of_each_alone(name, expected, tmp_path):
+def test_results_in_two_concurrent_threads_equal_those_of_one(name, expected, tmp_path):
     wanted = expected(name)
     before = references.global_random_states()
     found, barrier = {}, threading.Barrier(2)
 
-    def work(number):
-        folder = tmp_path / str(number)
+    def work(thread):
+        folder = tmp_path / str(thread)
         folder.mkdir()
         barrier.wait()
-        found[number] = called(name, folder)
+        found[thread] = called(name, folder)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert references.global_random_states() == before
-    for number in range(2):
-        assert_equal(found[number], wanted)
+    for i in range(2):
+        assert_equal(found[i], wanted)
 
 
-def test_every_public_name_is_called():
+def test_every_public_name_is_tested():
     public = {*skperco.__all__, *datasets.__all__}
     assert {name.split()[0].split(".")[0] for name in CALLS} == public
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("student", ["linear", "mlp"])
-def test_an_exported_module_of_half_precision_computes_in_it(dtype, student):
+def test_an_exported_module_in_half_precision_stays_in_half_precision(dtype, student):
     module = small(student=student, max_iter=4).fit(X).to_torch()
     exact = module(torch.from_numpy(X))
     half = module.to(dtype)
