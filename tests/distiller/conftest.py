@@ -4,7 +4,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 @pytest.fixture(scope="session")
 def rows(glosses):
-    """Few rows, enough for some of them to be held out."""
+    """As few rows as allow a validation set."""
     return glosses.data[:300]
 
 
@@ -15,5 +15,5 @@ def new_rows(glosses):
 
 @pytest.fixture(scope="session")
 def texts(glosses):
-    """The glosses as TF-IDF counts, sparse."""
+    """Sparse TF-IDF vectors of the glosses."""
     return TfidfVectorizer(min_df=3).fit_transform(glosses.text[:700])

@@ -10,7 +10,7 @@ STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 @STUDENTS
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_precision_is_kept(rows, texts, student, dtype, sparse):
+def test_dtype_of_the_output_is_that_of_the_input(rows, texts, student, dtype, sparse):
     X = (texts[:300] if sparse else rows).astype(dtype)
     distiller = small(student=student).fit(X, rows)
     for other in (np.float32, np.float64):
@@ -19,7 +19,7 @@ def test_precision_is_kept(rows, texts, student, dtype, sparse):
     np.testing.assert_allclose(single, double, atol=1e-5)
 
 
-def test_whole_numbers_and_half_precision_are_taken(rows):
+def test_integers_and_half_precision_are_converted(rows):
     whole = (100 * rows).astype(np.int32)
     expected = small().fit(whole.astype(np.float64)).transform(whole.astype(np.float64))
     np.testing.assert_array_equal(small().fit(whole).transform(whole.tolist()), expected)
@@ -30,14 +30,14 @@ def test_whole_numbers_and_half_precision_are_taken(rows):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "correlation"])
-def test_only_cosine_images_have_unit_norm(rows, metric):
+def test_embeddings_have_unit_norm_only_with_the_cosine_metric(rows, metric):
     norms = np.linalg.norm(small(metric=metric).fit_transform(rows), axis=1)
     assert np.allclose(norms, 1, atol=1e-5) == (metric == "cosine")
 
 
 @STUDENTS
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_fit_leaves_input_and_parameters_alone(rows, texts, student, metric):
+def test_fit_does_not_modify_its_input_or_parameters(rows, texts, student, metric):
     X, teacher, weights = texts[:300].copy(), rows.copy(), np.linspace(0, 1, 300)
     before = X.toarray(), teacher.copy(), weights.copy()
     distiller = small(student=student, metric=metric)
@@ -49,14 +49,14 @@ def test_fit_leaves_input_and_parameters_alone(rows, texts, student, metric):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_precomputed_table_is_left_alone(rows):
+def test_fit_does_not_modify_precomputed_dissimilarities(rows):
     table = np.maximum(1 - rows @ rows.T, 0)
     before = table.copy()
     small(teacher_metric="precomputed").fit(rows, table)
     np.testing.assert_array_equal(table, before)
 
 
-def test_read_only_input_is_taken_without_a_warning(rows, recwarn):
+def test_read_only_input_raises_no_warning(rows, recwarn):
     locked = rows.copy()
     locked.flags.writeable = False
     small().fit(locked).transform(locked)
@@ -65,12 +65,12 @@ def test_read_only_input_is_taken_without_a_warning(rows, recwarn):
 
 
 @STUDENTS
-def test_fit_transform_is_fit_and_transform(rows, student):
+def test_fit_transform_equals_fit_and_transform(rows, student):
     found = small(student=student).fit_transform(rows)
     np.testing.assert_array_equal(found, small(student=student).fit(rows).transform(rows))
 
 
-def test_rows_are_embedded_alone_as_in_company(rows):
+def test_the_embedding_of_a_row_does_not_depend_on_other_rows(rows):
     distiller = small(student="mlp").fit(rows)
     alone = np.concatenate([distiller.transform(row[None]) for row in rows[:5]])
     np.testing.assert_allclose(alone, distiller.transform(rows)[:5], atol=1e-5)

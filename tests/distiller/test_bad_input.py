@@ -132,7 +132,7 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_named(case):
+def test_an_error_names_the_invalid_argument(case):
     (arguments, options), parameters, message = BAD_INPUT[case]
     distiller = small(**({"n_components": 2} | parameters))
     with pytest.raises(ValueError, match=message):
@@ -141,19 +141,19 @@ def test_bad_input_is_named(case):
 
 @pytest.mark.parametrize("metric", ["correlation", lambda a, b: torch.cdist(a, b)])
 @pytest.mark.parametrize("name", ["metric", "teacher_metric"])
-def test_sparse_rows_are_their_own_teacher_only_by_some_metrics(metric, name):
+def test_sparse_rows_without_a_teacher_refuse_metrics_that_need_dense_rows(metric, name):
     X = sp.csr_array(GOOD)
     with pytest.raises(ValueError, match=r"sparse rows, X as its own.*'cosine'.*TruncatedSVD"):
         small(2, **{name: metric}).fit(X)
     small(2, metric=metric).fit(X, TEACHER)
 
 
-def test_a_sparse_teacher_by_name_is_refused():
+def test_a_sparse_teacher_is_refused():
     with pytest.raises(TypeError, match=r"teacher_embeddings.* dense"):
         small(2).fit(GOOD, sp.csr_array(TEACHER))
 
 
-def test_nothing_is_embedded_or_scored_before_the_fit():
+def test_methods_raise_not_fitted_error_before_fit():
     for method in (small(2).transform, small(2).score, small(2).get_feature_names_out):
         with pytest.raises(NotFittedError, match="CoherenceDistiller"):
             method(GOOD)
@@ -176,19 +176,19 @@ def test_another_number_of_features_is_refused():
         (GOOD[0], "2D array"),
     ],
 )
-def test_bad_rows_to_transform_are_refused(X, message):
+def test_transform_refuses_invalid_rows(X, message):
     distiller = small(2).fit(GOOD)
     with pytest.raises(ValueError, match=message):
         distiller.transform(X)
 
 
-def test_a_score_refuses_a_teacher_of_other_rows():
+def test_score_refuses_a_teacher_with_another_number_of_rows():
     distiller = small(2).fit(GOOD)
     with pytest.raises(ValueError, match=r"teacher.* same rows, got 9 and 30"):
         distiller.score(GOOD, TEACHER[:9])
 
 
-def test_a_failed_fit_is_none():
+def test_a_failed_fit_leaves_the_estimator_unfitted():
     distiller = small(2)
     with pytest.raises(ValueError, match="same rows"):
         distiller.fit(GOOD, TEACHER[:9])
@@ -196,7 +196,7 @@ def test_a_failed_fit_is_none():
         distiller.transform(GOOD)
 
 
-def test_a_failed_fit_can_be_tried_again():
+def test_fit_succeeds_after_a_failed_fit():
     distiller = small(7)
     with pytest.raises(ValueError, match="n_components"):
         distiller.fit(GOOD)

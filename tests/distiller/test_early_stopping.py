@@ -12,16 +12,16 @@ STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 @STUDENTS
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("kind", ["compression", "transfer"])
-def test_a_fraction_of_zero_is_the_closed_form(rows, new_rows, student, metric, kind, monkeypatch):
+def test_fraction_zero_restores_the_closed_form(rows, new_rows, student, metric, kind, monkeypatch):
     monkeypatch.setattr("skperco.training._early_stopping.FRACTIONS", (0.0,))
     teacher = None if kind == "compression" else new_rows[:300]
-    refined, kept = (
+    trained, closed_form = (
         small(student=student, metric=metric, max_iter=max_iter).fit(rows, teacher)
         for max_iter in (8, 0)
     )
-    assert refined.fraction_ == 0
-    assert refined.n_iter_ == 1
-    np.testing.assert_array_equal(refined.transform(rows), kept.transform(rows))
+    assert trained.fraction_ == 0
+    assert trained.n_iter_ == 1
+    np.testing.assert_array_equal(trained.transform(rows), closed_form.transform(rows))
 
 
 def test_too_few_rows_to_hold_out_keep_the_closed_form(rows):
@@ -30,16 +30,16 @@ def test_too_few_rows_to_hold_out_keep_the_closed_form(rows):
     assert distiller.validation_scores_ is None
 
 
-def test_without_early_stopping_the_student_goes_all_the_way(rows):
+def test_without_early_stopping_the_trained_student_is_kept(rows):
     distiller = small(early_stopping=False).fit(rows[:150])
     assert distiller.fraction_ == 1
     assert distiller.n_iter_ == 9
     assert distiller.validation_scores_ is None
-    kept = small(max_iter=0, early_stopping=False).fit(rows[:150])
-    assert (distiller.transform(rows) != kept.transform(rows)).any()
+    closed_form = small(max_iter=0, early_stopping=False).fit(rows[:150])
+    assert (distiller.transform(rows) != closed_form.transform(rows)).any()
 
 
-def test_the_course_of_the_fit_is_recorded(rows):
+def test_losses_and_validation_scores_of_the_fit_are_recorded(rows):
     distiller = small(max_iter=11, rank_power=1.0).fit(rows)
     assert distiller.n_iter_ == 12
     assert len(distiller.loss_curve_) == 11
@@ -54,7 +54,9 @@ def test_the_course_of_the_fit_is_recorded(rows):
 
 
 @pytest.mark.parametrize(("validation_fraction", "n_held_out"), [(0.1, 30), (0.5, 150)])
-def test_the_validation_fraction_is_held_out(rows, validation_fraction, n_held_out, monkeypatch):
+def test_validation_fraction_sets_the_number_of_rows_held_out(
+    rows, validation_fraction, n_held_out, monkeypatch
+):
     counts = []
 
     def counted(fitted, pool, held_out, *rest):

@@ -8,17 +8,17 @@ STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_the_closed_form_takes_the_leading_directions_of_all_rows(rows, early_stopping):
-    # Held-out rows decide, and are then learned from as well.
+def test_closed_form_of_a_compression_is_the_truncated_svd_of_all_rows(rows, early_stopping):
+    # The final fit uses all rows, those held out for validation included.
     found = small(max_iter=0, early_stopping=early_stopping).fit_transform(rows)
     vectors = np.linalg.svd(rows, full_matrices=False)[2][:4]
-    images = rows @ vectors.T
-    images /= np.linalg.norm(images, axis=1, keepdims=True)
-    np.testing.assert_allclose(found @ found.T, images @ images.T, atol=0.01)
+    expected = rows @ vectors.T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=0.01)
 
 
 @STUDENTS
-def test_no_steps_keep_the_closed_form(rows, student):
+def test_max_iter_zero_keeps_the_closed_form(rows, student):
     distiller = small(max_iter=0, student=student).fit(rows)
     linear = small(max_iter=0).fit(rows)
     np.testing.assert_array_equal(distiller.transform(rows), linear.transform(rows))
@@ -35,7 +35,7 @@ def test_no_steps_keep_the_closed_form(rows, student):
     ("metric", "teacher_metric"),
     [("cosine", "cosine"), ("euclidean", "euclidean"), ("euclidean", "sqeuclidean")],
 )
-def test_an_exact_closed_form_is_not_refined(rows, metric, teacher_metric, student, early_stopping):
+def test_an_exact_closed_form_is_not_trained(rows, metric, teacher_metric, student, early_stopping):
     parameters = {"metric": metric, "teacher_metric": teacher_metric, "student": student}
     distiller = small(None, early_stopping=early_stopping, **parameters).fit(rows[:, :12])
     assert distiller.loss_curve_ == []
@@ -47,7 +47,7 @@ def test_an_exact_closed_form_is_not_refined(rows, metric, teacher_metric, stude
     ("metric", "teacher_metric"),
     [("manhattan", "manhattan"), ("correlation", "correlation"), ("cosine", "euclidean")],
 )
-def test_a_closed_form_that_is_not_exact_is_refined(rows, metric, teacher_metric):
+def test_a_closed_form_that_is_not_exact_is_trained(rows, metric, teacher_metric):
     parameters = {"metric": metric, "teacher_metric": teacher_metric, "early_stopping": False}
     distiller = small(None, **parameters).fit(rows[:, :12])
     assert len(distiller.loss_curve_) == distiller.max_iter

@@ -11,19 +11,19 @@ STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 
 
 @pytest.mark.parametrize("n_components", [16, 48])
-def test_new_rows_are_more_coherent_than_under_pca(glosses, n_components):
+def test_embeddings_of_new_rows_score_higher_than_those_of_pca(glosses, n_components):
     known, new = glosses.data[:1200], glosses.data[2000:3000]
     distiller = CoherenceDistiller(
         n_components, batch_size=128, n_references=256, max_iter=60, random_state=0, device="cpu"
     )
-    mine = distiller.fit(known).transform(new)
-    theirs = PCA(n_components, random_state=0).fit(known).transform(new)
+    found = distiller.fit(known).transform(new)
+    by_pca = PCA(n_components, random_state=0).fit(known).transform(new)
     for score in (perception_coherence_score, neighbor_recall_score):
-        assert score(new, mine) > score(new, theirs)
+        assert score(new, found) > score(new, by_pca)
 
 
 @STUDENTS
-def test_held_out_rows_stop_steps_that_are_too_long(rows, student):
+def test_early_stopping_rejects_a_training_that_diverges(rows, student):
     for seed in range(3):
         distiller = small(student=student, learning_rate_init=100.0, random_state=seed).fit(rows)
         chosen = distiller.validation_fractions_.index(distiller.fraction_)
@@ -32,20 +32,20 @@ def test_held_out_rows_stop_steps_that_are_too_long(rows, student):
         assert scores[chosen] >= scores[0] - 0.0005
 
 
-def test_the_sparse_words_of_new_texts_are_placed_as_the_teacher_would(glosses, texts):
-    # A regression without a teacher's ranks is what the closed form is; both are far from chance.
+def test_embeddings_of_new_sparse_rows_agree_with_the_teacher(glosses, texts):
+    # A random student scores 0.5.
     distiller = small(32, max_iter=30).fit(texts[:600], glosses.data[:600])
     assert distiller.score(texts[600:], glosses.data[600:700]) > 0.55
 
 
-def test_without_a_teacher_the_score_is_that_of_the_rows_themselves(rows, new_rows):
+def test_score_without_a_teacher_compares_with_the_rows(rows, new_rows):
     distiller = small().fit(rows)
     expected = perception_coherence_score(new_rows, distiller.transform(new_rows))
     assert distiller.score(new_rows) == expected
     assert distiller.score(new_rows, np.arange(len(new_rows))) == expected
 
 
-def test_the_score_takes_weights_and_metrics(rows, new_rows):
+def test_score_uses_the_sample_weights_and_both_metrics(rows, new_rows):
     teacher, weights = new_rows[:, :50], np.arange(len(new_rows))
     distiller = small(metric="euclidean", teacher_metric="cosine").fit(rows)
     found = distiller.score(new_rows, teacher, sample_weight=weights)

@@ -24,7 +24,7 @@ for teacher in (None, rows[:, :100]):
 """
 
 
-def test_two_processes_agree_bit_for_bit():
+def test_results_are_bit_for_bit_the_same_in_another_process():
     command = [sys.executable, "-c", PRINT_TRANSFORM]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     first, second = (process.communicate()[0].split() for process in processes)
@@ -33,7 +33,7 @@ def test_two_processes_agree_bit_for_bit():
 
 
 @STUDENTS
-def test_the_random_state_decides_all(rows, student):
+def test_results_depend_only_on_random_state(rows, student):
     first, again, other = (
         small(student=student, random_state=seed, early_stopping=False).fit(rows).transform(rows)
         for seed in (0, 0, 1)
@@ -42,7 +42,7 @@ def test_the_random_state_decides_all(rows, student):
     assert (first != other).any()
 
 
-def test_a_random_state_in_use_goes_on(rows):
+def test_a_random_state_instance_is_advanced_by_fit(rows):
     states = [np.random.RandomState(0) for _ in range(2)]
     first, again = (small(random_state=state).fit_transform(rows) for state in states)
     np.testing.assert_array_equal(first, again)
@@ -51,7 +51,7 @@ def test_a_random_state_in_use_goes_on(rows):
 
 
 @STUDENTS
-def test_global_random_states_stay_untouched(rows, texts, student):
+def test_global_random_states_are_unchanged(rows, texts, student):
     states = global_random_states()
     small(student=student).fit(rows).transform(rows)
     distiller = small(student=student).fit(texts[:300], rows)

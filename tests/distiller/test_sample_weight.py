@@ -6,7 +6,7 @@ from builders import small
 
 
 @pytest.mark.parametrize("kind", ["compression", "transfer"])
-def test_a_common_factor_on_the_weights_changes_nothing(rows, new_rows, kind):
+def test_a_common_factor_of_the_weights_has_no_effect(rows, new_rows, kind):
     teacher = None if kind == "compression" else new_rows[:300]
     weights = np.random.default_rng(0).integers(1, 4, size=300)
     found, expected = (
@@ -21,8 +21,8 @@ def test_a_common_factor_on_the_weights_changes_nothing(rows, new_rows, kind):
 
 
 @pytest.mark.parametrize("kind", ["compression", "transfer", "precomputed"])
-def test_a_weight_of_zero_leaves_a_row_out(rows, new_rows, kind):
-    # The rows left out come last, so that the same numbers are drawn with and without them.
+def test_a_weight_of_zero_equals_leaving_the_row_out(rows, new_rows, kind):
+    # The rows left out come last, so that the same random numbers are drawn with and without them.
     kept = 250
     teacher, teacher_kept = None, None
     if kind == "transfer":

@@ -13,13 +13,13 @@ STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 
 
 @STUDENTS
-def test_a_pickle_embeds_alike(rows, student):
+def test_a_pickled_estimator_returns_the_same_embeddings(rows, student):
     distiller = small(student=student).fit(rows)
     again = pickle.loads(pickle.dumps(distiller))
     np.testing.assert_array_equal(again.transform(rows), distiller.transform(rows))
 
 
-def test_a_clone_has_the_parameters_and_no_more(rows):
+def test_a_clone_has_the_parameters_but_not_the_fit(rows):
     parameters = {"student": "mlp", "metric": "euclidean", "hidden_layer_sizes": [4], "max_iter": 2}
     distiller = small(3, **parameters).fit(rows)
     cloned = clone(distiller)
@@ -29,7 +29,7 @@ def test_a_clone_has_the_parameters_and_no_more(rows):
         cloned.transform(rows)
 
 
-def test_features_have_names(rows):
+def test_names_of_output_features(rows):
     distiller = small(3).fit(rows)
     expected = [f"coherencedistiller{i}" for i in range(3)]
     assert distiller.get_feature_names_out().tolist() == expected
@@ -37,7 +37,7 @@ def test_features_have_names(rows):
     assert not hasattr(distiller, "feature_names_in_")
 
 
-def test_data_frames_go_in_and_out(rows):
+def test_set_output_pandas_keeps_the_index_and_names_columns(rows):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(rows[:, :5], columns=list("abcde"), index=np.arange(300) + 7)
     distiller = small(3).set_output(transform="pandas").fit(frame)
@@ -54,7 +54,7 @@ def test_data_frames_go_in_and_out(rows):
     )
 
 
-def test_progress_is_printed_on_demand(rows, capsys):
+def test_progress_is_printed_only_if_verbose(rows, capsys):
     small().fit(rows)
     assert capsys.readouterr() == ("", "")
     small(verbose=True).fit(rows)
@@ -65,7 +65,7 @@ def test_progress_is_printed_on_demand(rows, capsys):
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", torch.device("cpu")])
-def test_devices_by_name_and_by_themselves(rows, device):
+def test_device_can_be_auto_a_name_or_a_torch_device(rows, device):
     distiller = small(device=device).fit(rows)
     assert next(distiller.student_.parameters()).device.type == "cpu"
     found, expected = distiller.transform(rows), small().fit(rows).transform(rows)

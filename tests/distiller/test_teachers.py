@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 
 
-def test_a_sparse_student_learns_from_a_two_dimensional_y(glosses, texts):
+def test_a_two_dimensional_y_is_the_teacher_of_sparse_rows(glosses, texts):
     teacher = glosses.data[:300]
     by_position = small().fit(texts[:300], teacher).transform(texts)
     by_name = small().fit(texts[:300], teacher_embeddings=teacher).transform(texts)
@@ -29,14 +29,14 @@ def test_sparse_and_dense_rows_have_the_same_closed_form(rows, texts):
 
 
 @pytest.mark.parametrize("layout", [sp.csr_array, sp.csc_matrix, sp.coo_array])
-def test_sparse_layouts_are_alike(rows, texts, layout):
+def test_results_do_not_depend_on_the_sparse_format(rows, texts, layout):
     X = texts[:300]
     expected = small(max_iter=0).fit(X, rows).transform(X)
     found = small(max_iter=0).fit(layout(X), rows).transform(layout(X))
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_a_teacher_by_name_wins_over_y(rows):
+def test_teacher_embeddings_override_y(rows):
     other = np.random.default_rng(0).normal(size=(len(rows), 20))
     alone = small().fit(rows, teacher_embeddings=other)
     both = small().fit(rows, rows, teacher_embeddings=other)
@@ -45,19 +45,19 @@ def test_a_teacher_by_name_wins_over_y(rows):
 
 
 @pytest.mark.parametrize("labels", [np.arange(300), ["a", "b", "c"] * 100, [None] * 300])
-def test_a_one_dimensional_y_is_no_teacher(rows, labels):
+def test_a_one_dimensional_y_is_ignored(rows, labels):
     expected = small().fit(rows).transform(rows)
     np.testing.assert_array_equal(small().fit(rows, labels).transform(rows), expected)
     np.testing.assert_array_equal(small().fit_transform(rows, labels), expected)
 
 
-def test_it_serves_a_classifier_in_a_pipeline(glosses, rows):
+def test_a_classifier_in_a_pipeline_learns_from_the_embeddings(glosses, rows):
     pipeline = make_pipeline(small(), LogisticRegression())
     is_noun = np.char.startswith(glosses.target_names[glosses.target[:300]].astype(str), "noun")
     assert pipeline.fit(rows, is_noun).score(rows, is_noun) > is_noun.mean()
 
 
-def test_a_teacher_travels_through_a_pipeline(rows, new_rows):
+def test_metadata_routing_passes_the_teacher_to_the_step_of_a_pipeline(rows, new_rows):
     teacher = new_rows[:300]
     alone = small().fit(rows, teacher).transform(rows)
     with config_context(enable_metadata_routing=True):
@@ -67,7 +67,7 @@ def test_a_teacher_travels_through_a_pipeline(rows, new_rows):
 
 
 def edit_distance(word, other):
-    """Fewest letters to insert, delete or replace."""
+    """Levenshtein distance."""
     row = list(range(len(other) + 1))
     for i, letter in enumerate(word, 1):
         diagonal, row[0] = row[0], i
@@ -81,13 +81,13 @@ def edit_distance(word, other):
 
 @pytest.fixture(scope="module")
 def words():
-    """Few stems with many endings."""
+    """A few stems with many endings."""
     stems = ["embed", "distil", "coher", "neighbo", "percept", "rank", "student", "teach"]
     endings = ["", "s", "ed", "er", "ers", "ing", "ings", "ent", "ence", "ion", "ions", "able"]
     return [stem + ending for stem in stems for ending in endings]
 
 
-def test_strings_can_be_the_teacher_by_their_edit_distances(words):
+def test_precomputed_edit_distances_can_be_the_teacher(words):
     table = [[edit_distance(word, other) for other in words] for word in words]
     letters = TfidfVectorizer(analyzer="char", ngram_range=(1, 3)).fit_transform(words)
     distiller = small(teacher_metric="precomputed", early_stopping=False, max_iter=20)
@@ -99,7 +99,7 @@ def test_strings_can_be_the_teacher_by_their_edit_distances(words):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_a_table_is_as_good_a_teacher_as_the_rows_it_came_from(rows, texts, metric):
+def test_closed_form_is_the_same_for_a_teacher_and_its_precomputed_distances(rows, texts, metric):
     X, teacher = texts[:300], rows[:, :30].astype(np.float64)
     table = np.linalg.norm(teacher[:, None] - teacher, axis=2)
     by_rows, by_table = (
@@ -108,24 +108,24 @@ def test_a_table_is_as_good_a_teacher_as_the_rows_it_came_from(rows, texts, metr
         .transform(X)
         for teacher_metric, given in (("euclidean", teacher), ("precomputed", table))
     )
-    # They may look in turned or mirrored directions.
+    # The embeddings may differ by a rotation or a reflection, which keeps the inner products.
     np.testing.assert_allclose(by_table @ by_table.T, by_rows @ by_rows.T, atol=1e-5)
 
 
-def test_a_callable_is_a_metric_too(rows):
-    def taxi(anchors, references):
+def test_a_callable_metric_equals_the_built_in_metric(rows):
+    def manhattan(anchors, references):
         return torch.cdist(anchors, references, p=1)
 
     expected = small(metric="manhattan").fit(rows)
-    found = small(metric=taxi, teacher_metric="manhattan").fit(rows)
+    found = small(metric=manhattan, teacher_metric="manhattan").fit(rows)
     np.testing.assert_allclose(found.transform(rows), expected.transform(rows), atol=1e-4)
-    both = small(metric=taxi).fit(rows)
+    both = small(metric=manhattan).fit(rows)
     assert both.score(rows) == pytest.approx(expected.score(rows), abs=1e-6)
 
 
 @STUDENTS
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "manhattan", "correlation"])
-def test_every_metric_beats_chance_by_far(rows, new_rows, metric, student):
+def test_every_metric_trains_and_scores_above_chance(rows, new_rows, metric, student):
     distiller = small(metric=metric, student=student).fit(rows)
     assert distiller.score(new_rows) > 0.6
     assert (distiller.transform(new_rows) != small(max_iter=0).fit(rows).transform(new_rows)).any()
