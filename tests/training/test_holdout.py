@@ -32,7 +32,7 @@ def uniform(coherence, recall, n=6):
     st.sampled_from(["cosine", "correlation", "euclidean"]),
     st.booleans(),
 )
-def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted):
+def test_holdout_scores_equal_the_public_scores(seed, metric, teacher_metric, weighted):
     teacher, images = embeddings(seed), embeddings(seed + 1, d=2)
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.5, 2, size=30) if weighted else np.ones(30)
@@ -47,7 +47,7 @@ def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
+def test_holdout_scores_do_not_depend_on_the_block_size(weighted, monkeypatch):
     teacher, images = embeddings(0), embeddings(1, d=2)
     weights = np.arange(1.0, 31) if weighted else np.ones(30)
     table = dissimilarity_table(teacher, "cosine", device="cpu")
@@ -59,7 +59,7 @@ def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
     np.testing.assert_array_equal(judge(images).recalls, whole.recalls)
 
 
-def test_the_judge_of_two_rows_sees_one_neighbor():
+def test_recall_of_two_rows_is_one():
     rows = embeddings(0, n=2)
     judged = HoldoutScorer(
         dissimilarity_table(rows, "cosine", device="cpu"), "cosine", np.ones(2), 1
@@ -67,7 +67,7 @@ def test_the_judge_of_two_rows_sees_one_neighbor():
     assert judged.recall == 1
 
 
-def test_a_constant_student_is_at_chance():
+def test_a_constant_student_scores_chance():
     judged = HoldoutScorer(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30), 1)(
         np.ones((30, 2))
     )
@@ -75,7 +75,7 @@ def test_a_constant_student_is_at_chance():
     assert judged.recall == pytest.approx(1 / 29)
 
 
-def test_rows_that_see_only_ties_are_left_out():
+def test_rows_with_only_ties_are_left_out_of_the_mean():
     coherences = np.array([0.6, np.nan, 0.8])
     assert HoldoutScores(coherences, np.ones(3), np.array([1, 5, 3])).coherence == pytest.approx(
         0.75
@@ -84,7 +84,7 @@ def test_rows_that_see_only_ties_are_left_out():
 
 
 @given(JUDGMENTS, SHARES)
-def test_rank_power_weighs_coherence_against_recall(judged, power):
+def test_rank_power_weights_coherence_against_recall(judged, power):
     assert judged.worth(1) == pytest.approx(judged.coherence)
     assert judged.worth(0) == pytest.approx(judged.recall)
     between = sorted([judged.coherence, judged.recall])
@@ -92,23 +92,23 @@ def test_rank_power_weighs_coherence_against_recall(judged, power):
 
 
 @given(JUDGMENTS, SHARES)
-def test_a_student_keeps_and_matches_what_it_is_itself(judged, power):
+def test_scores_are_accepted_against_themselves(judged, power):
     assert judged.keeps(judged, power)
     assert judged.matches(judged, power)
 
 
 @pytest.mark.parametrize(("power", "kept"), [(0, False), (0.3, False), (0.5, False), (0.6, True)])
-def test_up_to_the_middle_recall_must_not_fall(power, kept):
+def test_recall_must_not_fall_if_rank_power_is_at_most_one_half(power, kept):
     assert uniform(0.9, 0.5).keeps(uniform(0.6, 0.6), power) == kept
 
 
 @pytest.mark.parametrize(("power", "kept"), [(0, True), (0.3, True), (0.5, False), (1, False)])
-def test_below_the_middle_coherence_may_fall(power, kept):
+def test_coherence_may_fall_if_rank_power_is_below_one_half(power, kept):
     assert uniform(0.6, 0.9).keeps(uniform(0.7, 0.6), power) == kept
 
 
 def judged_lower_by(errors, side):
-    """Before and after a change of one figure, whose mean is so many standard errors below 0."""
+    """Scores before and after a change whose mean is `errors` standard errors below 0."""
     change = np.array([1.0, -1.0] * 8) / 8
     change -= errors * np.std(change) / len(change) ** 0.5
     before = uniform(0.5, 0.5, n=16)
@@ -116,7 +116,7 @@ def judged_lower_by(errors, side):
 
 
 @pytest.mark.parametrize(("lost", "allowed"), [(0.0004, True), (0.0006, False)])
-def test_coherence_may_fall_by_half_a_thousandth(lost, allowed):
+def test_coherence_may_fall_by_the_tolerance(lost, allowed):
     before, after = uniform(0.8, 0.5), uniform(0.8 - lost, 0.5)
     assert [after.keeps(before, power) for power in (0.4, 0.5, 1)] == [True, allowed, allowed]
 
@@ -129,7 +129,7 @@ def test_recall_may_fall_by_two_standard_errors(errors, allowed):
 
 @pytest.mark.parametrize(("errors", "allowed"), [(0.8, True), (1.2, False)])
 @pytest.mark.parametrize(("side", "power"), [("recalls", 0), ("coherences", 1)])
-def test_worth_may_fall_by_a_standard_error(errors, allowed, side, power):
+def test_the_weighted_score_may_fall_by_one_standard_error(errors, allowed, side, power):
     before, after = judged_lower_by(errors, side)
     assert after.matches(before, power) == allowed
 
@@ -145,12 +145,12 @@ def test_worth_may_fall_by_a_standard_error(errors, allowed, side, power):
         ([0.5, 0.4, 0.6], 2),
     ],
 )
-def test_the_farthest_is_the_last_that_matches_the_best(coherences, chosen):
+def test_the_largest_fraction_within_one_standard_error_is_selected(coherences, chosen):
     assert farthest([uniform(coherence, 0.5) for coherence in coherences], 1) == chosen
 
 
 @pytest.mark.parametrize(("power", "chosen"), [(0.4, 3), (0.5, 2), (0.9, 2)])
-def test_the_farthest_is_near_the_most_coherent_on_the_way(power, chosen):
+def test_the_selected_fraction_is_within_the_tolerance_of_the_maximum_coherence(power, chosen):
     coherences = [0.5, 0.508, 0.506, 0.504]
     recalls = [0.5, 0.6, 0.7, 0.9]
     judgments = [uniform(*both) for both in zip(coherences, recalls, strict=True)]
@@ -158,11 +158,11 @@ def test_the_farthest_is_near_the_most_coherent_on_the_way(power, chosen):
 
 
 @given(st.lists(JUDGMENTS, min_size=1, max_size=5), SHARES)
-def test_the_farthest_keeps_what_the_first_has(judgments, power):
+def test_the_selected_fraction_is_accepted_against_the_initialization(judgments, power):
     assert judgments[farthest(judgments, power)].keeps(judgments[0], power)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("power", [0, 0.3, 0.5, 1])
-def test_where_the_teacher_sees_only_ties_the_first_is_kept(power):
+def test_fraction_zero_is_selected_if_the_teacher_has_only_ties(power):
     assert farthest([uniform(np.nan, 0.5) for _ in range(3)], power) == 0

@@ -20,7 +20,7 @@ def rows():
 
 
 def poor_student(rows, student="linear"):
-    """Looks in a few random directions."""
+    """A student with random weights."""
     generator = torch.Generator().manual_seed(0)
     weight, bias = torch.randn(16, rows.shape[1], generator=generator), torch.zeros(16)
     start = LinearStudent(weight, bias)
@@ -58,7 +58,7 @@ def assert_equal(parameters, others):
 
 @pytest.mark.parametrize("student", ["linear", "mlp"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
-def test_a_poor_student_improves(rows, student, metric):
+def test_training_improves_a_random_student(rows, student, metric):
     student = poor_student(rows, student)
 
     def coherence():
@@ -74,14 +74,14 @@ def test_a_poor_student_improves(rows, student, metric):
 
 
 @pytest.mark.parametrize("rank_power", [0.0, 1.0])
-def test_either_loss_descends_alone(rows, rank_power):
+def test_each_loss_decreases_when_used_alone(rows, rank_power):
     refinement = refinement_of(rows, poor_student(rows), rank_power=rank_power)
     losses = torch.stack(list(refinement.run()))
     assert losses[-10:].mean() < losses[:5].mean()
 
 
 @pytest.mark.parametrize("student", ["linear", "mlp"])
-def test_a_blend_goes_from_the_start_to_an_average_of_the_steps(rows, student):
+def test_interpolation_ends_at_an_average_of_the_steps(rows, student):
     student = poor_student(rows, student)
     start = parameters_of(student)
     refinement = refinement_of(rows, student, max_iter=30)
@@ -100,7 +100,7 @@ def test_a_blend_goes_from_the_start_to_an_average_of_the_steps(rows, student):
     assert_equal(student.parameters(), start)
 
 
-def test_one_loss_comes_before_each_step(rows):
+def test_every_step_yields_the_loss_before_it(rows):
     student = poor_student(rows)
     start = parameters_of(student)
     losses = list(refinement_of(rows, student, max_iter=7).run())
@@ -111,7 +111,7 @@ def test_one_loss_comes_before_each_step(rows):
 
 
 def rows_taken(rows, **settings):
-    """Numbers of the rows that each loss of each step looks at."""
+    """Indices of the rows embedded in each step."""
     taken = []
     taker = RowTaker(rows, CPU)
 
@@ -135,7 +135,7 @@ def test_rows_of_weight_zero_are_never_drawn(rows):
     assert 1.4 < counts[weights == 2].float().mean() / counts[weights == 1].float().mean() < 2.6
 
 
-def test_the_near_loss_looks_at_the_nearest_only(rows):
+def test_local_loss_uses_only_the_nearest_neighbors(rows):
     neighbors = Teacher(rows, "cosine", CPU).nearest(5)[0]
     taken = rows_taken(rows, rank_power=0.0, batch_size=1, n_neighbors=5, max_iter=30)
     for seen in taken:
@@ -144,14 +144,14 @@ def test_the_near_loss_looks_at_the_nearest_only(rows):
         )
 
 
-def test_no_row_is_taken_twice_for_one_loss(rows):
+def test_rows_of_a_step_are_embedded_once(rows):
     for numbers in rows_taken(rows, batch_size=8, n_references=100, max_iter=2):
         assert len(numbers) == len(set(numbers.tolist()))
 
 
 @pytest.mark.parametrize("n_drawn", [30, 400])
-def test_what_is_drawn_has_its_images(rows, n_drawn):
-    """Whether they are those of a few rows, or of all."""
+def test_the_rows_drawn_are_mapped_to_their_embeddings(rows, n_drawn):
+    """Both if only these rows are embedded, and if all are."""
     student = poor_student(rows)
     drawn = [(torch.arange(7), torch.arange(n_drawn) * 3 % N_ROWS)]
     images, places = refinement_of(rows, student)._images(drawn)
@@ -161,7 +161,7 @@ def test_what_is_drawn_has_its_images(rows, n_drawn):
     assert (len(images) == N_ROWS) == (n_drawn > N_ROWS)
 
 
-def test_the_far_loss_weighs_more_with_rank_power_and_with_a_better_start(rows):
+def test_global_weight_grows_with_rank_power_and_with_a_better_initialization(rows):
     def global_weight(student, rank_power=0.5):
         (_, near), (_, far) = refinement_of(rows, student, rank_power=rank_power).terms
         return far / near
@@ -176,7 +176,7 @@ def test_the_far_loss_weighs_more_with_rank_power_and_with_a_better_start(rows):
         assert len(refinement_of(rows, poor, rank_power=power).terms) == 1
 
 
-def test_the_seed_decides_all_and_global_states_stay(rows):
+def test_steps_depend_only_on_the_seed_and_keep_global_random_states(rows):
     states = global_random_states()
     students = [poor_student(rows) for _ in range(3)]
     for student, seed in zip(students, [0, 0, 1], strict=True):
@@ -186,7 +186,7 @@ def test_the_seed_decides_all_and_global_states_stay(rows):
     assert global_random_states() == states
 
 
-def test_a_student_without_fault_stays_finite():
+def test_training_of_a_perfect_student_stays_finite():
     rows = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     student = LinearStudent(torch.eye(4), torch.zeros(4))
     losses = torch.stack(list(refinement_of(rows, student, n_neighbors=6).run()))
@@ -194,7 +194,7 @@ def test_a_student_without_fault_stays_finite():
     assert student.weight.isfinite().all()
 
 
-def test_rows_that_are_all_alike_teach_nothing():
+def test_identical_rows_do_not_change_the_student():
     rows = np.ones((30, 4), dtype=np.float32)
     student = poor_student(rows)
     losses = torch.stack(list(refinement_of(rows, student, n_neighbors=3, max_iter=3).run()))
@@ -202,7 +202,7 @@ def test_rows_that_are_all_alike_teach_nothing():
     assert_equal(student.parameters(), parameters_of(poor_student(rows)))
 
 
-def test_the_far_term_takes_the_first_anchors_and_at_first_half_of_them(rows, monkeypatch):
+def test_global_loss_uses_half_as_many_anchors_during_warm_up(rows, monkeypatch):
     monkeypatch.setattr("skperco.training._optimizer._GLOBAL_ANCHORS", 40)
     anchors, drawn = torch.arange(64), []
     refinement = refinement_of(rows, poor_student(rows), max_iter=9)
@@ -214,8 +214,8 @@ def test_the_far_term_takes_the_first_anchors_and_at_first_half_of_them(rows, mo
     assert drawn == 2 * [20] + 7 * [40]
 
 
-def test_a_fork_goes_on_from_an_early_step_of_another(rows):
-    """And to the same end, if it draws the same from there."""
+def test_training_resumes_from_the_snapshot_of_another(rows):
+    """And reaches the same end if it draws the same random numbers."""
     first, second = poor_student(rows), LinearStudent(torch.zeros(16, 384), torch.zeros(16))
     trial = refinement_of(rows, first, max_iter=12)
     states = []

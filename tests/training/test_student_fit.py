@@ -61,7 +61,7 @@ SAMPLES = pytest.mark.parametrize("kind", [compression, transfer])
 
 @SAMPLES
 @pytest.mark.parametrize("student", ["linear", "mlp"])
-def test_a_blend_goes_from_the_closed_form_to_the_refined_student(embeddings, kind, student):
+def test_interpolation_goes_from_the_closed_form_to_the_trained_student(embeddings, kind, student):
     samples = kind(embeddings[:N_ROWS])
     fit = fit_of(samples, plan(student))
     closed_form = fit.embed(samples.X)
@@ -77,7 +77,7 @@ def test_a_blend_goes_from_the_closed_form_to_the_refined_student(embeddings, ki
 
 
 @SAMPLES
-def test_a_transfer_goes_only_most_of_the_way(embeddings, kind):
+def test_the_step_of_a_transfer_is_shortened(embeddings, kind):
     samples = kind(embeddings[:N_ROWS])
     fit = fit_of(samples, plan())
     fit.refine()
@@ -87,7 +87,7 @@ def test_a_transfer_goes_only_most_of_the_way(embeddings, kind):
     assert same == (kind is compression)
 
 
-def test_students_are_of_the_kind_that_suits_their_input(embeddings):
+def test_class_of_the_student_depends_on_metric_and_kind_of_fit(embeddings):
     rows = embeddings[:N_ROWS]
     kinds = {
         ProjectionStudent: (compression(rows), plan()),
@@ -100,7 +100,7 @@ def test_students_are_of_the_kind_that_suits_their_input(embeddings):
 
 
 @SAMPLES
-def test_whoever_watches_can_stop_the_steps_and_see_the_student_so_far(embeddings, kind):
+def test_a_watcher_can_stop_training_and_receives_the_current_student(embeddings, kind):
     seen = []
 
     def watch(steps, _, attributes):
@@ -122,7 +122,7 @@ def test_whoever_watches_can_stop_the_steps_and_see_the_student_so_far(embedding
 
 
 @SAMPLES
-def test_a_fit_can_start_from_a_student(embeddings, kind):
+def test_a_fit_can_be_initialized_with_a_student(embeddings, kind):
     samples = kind(embeddings[:N_ROWS])
     start = fit_of(samples, plan()).student
     before = [value.clone() for value in start.parameters()]
@@ -135,7 +135,7 @@ def test_a_fit_can_start_from_a_student(embeddings, kind):
 
 
 @pytest.mark.parametrize(("n_rows", "max_iter"), [(N_ROWS, 0), (2, 5)])
-def test_without_steps_or_rows_there_is_only_the_closed_form(embeddings, n_rows, max_iter):
+def test_without_steps_or_enough_rows_the_closed_form_is_kept(embeddings, n_rows, max_iter):
     samples = compression(embeddings[:n_rows])
     fit = fit_of(samples, plan(max_iter=max_iter)._replace(n_components=2))
     before = fit.embed(samples.X)
@@ -145,14 +145,14 @@ def test_without_steps_or_rows_there_is_only_the_closed_form(embeddings, n_rows,
     np.testing.assert_array_equal(fit.embed(samples.X), before)
 
 
-# Trials
+# Early stopping
 
 
 def judged(coherences, recall=0.5):
     return [HoldoutScores(np.full(5, one), np.full(5, recall), np.ones(5)) for one in coherences]
 
 
-def test_a_decision_goes_to_the_fraction_that_is_farthest():
+def test_early_stopping_selects_the_largest_accepted_fraction():
     falling = [0.5] * 4 + [0.4] * (len(FRACTIONS) - 4)
     decision = EarlyStoppingResult(plan(), None, judged(falling))
     assert decision.chosen == 3
@@ -161,7 +161,7 @@ def test_a_decision_goes_to_the_fraction_that_is_farthest():
 
 
 def decided(monkeypatch, *trials, rank_power=0.5, interrupted=()):
-    """The decision, and the plans tried, if trials came out like that one after another."""
+    """The result of early stopping and the plans tried, for given scores of the validation fits."""
     tried = []
 
     def attempt(given, *_):
@@ -182,40 +182,42 @@ SHORT = judged([0.5] * 3 + [0.4] * (len(FRACTIONS) - 3))
 LONG = judged([0.5] * len(FRACTIONS))
 
 
-def test_a_trial_that_comes_far_is_the_only_one(monkeypatch):
+def test_a_validation_fit_with_a_large_fraction_is_not_repeated(monkeypatch):
     decision, tried = decided(monkeypatch, LONG)
     assert len(tried) == 1
     assert decision.fraction == 1
 
 
 @pytest.mark.parametrize(("again", "taken"), [(LONG, 1), (judged([0.5, *[0.4] * 8]), 0)])
-def test_a_trial_that_stops_early_is_repeated_and_the_farther_one_taken(again, taken, monkeypatch):
+def test_a_validation_fit_with_a_small_fraction_is_repeated_with_more_global_weight(
+    again, taken, monkeypatch
+):
     decision, tried = decided(monkeypatch, SHORT, again)
     assert len(tried) == 2
     assert tried[1].settings.global_weight > 2 * tried[0].settings.global_weight
     assert decision.plan is tried[taken]
 
 
-def test_no_trial_follows_an_interrupted_one(monkeypatch):
+def test_an_interrupted_validation_fit_is_not_repeated(monkeypatch):
     decision, tried = decided(monkeypatch, SHORT, interrupted=[1])
     assert len(tried) == 1
     assert decision.interrupted
 
 
 @pytest.mark.parametrize(("again", "taken"), [(LONG, 1), (judged([0.5, *[0.4] * 8]), 0)])
-def test_an_interrupted_second_trial_is_an_interruption(again, taken, monkeypatch):
+def test_an_interruption_of_the_second_validation_fit_is_reported(again, taken, monkeypatch):
     decision, tried = decided(monkeypatch, SHORT, again, interrupted=[2])
     assert decision.plan is tried[taken]
     assert decision.interrupted
 
 
 @pytest.mark.parametrize("rank_power", [0.0, 0.3, 1.0])
-def test_where_coherence_is_not_weighed_against_recall_one_trial_is_enough(rank_power, monkeypatch):
+def test_the_validation_fit_is_not_repeated_for_other_values_of_rank_power(rank_power, monkeypatch):
     assert len(decided(monkeypatch, SHORT, LONG, rank_power=rank_power)[1]) == 1
 
 
 @pytest.mark.parametrize("rank_power", [0.0, 0.5, 1.0])
-def test_the_ridge_is_the_best_for_the_held_out_rows_and_ten_neighbors(embeddings, rank_power):
+def test_alpha_maximizes_the_validation_score(embeddings, rank_power):
     fitted, held_out = (transfer(rows) for rows in (embeddings[:N_ROWS], embeddings[300:400]))
     given = plan(rank_power=rank_power, max_iter=0)
     targets = fitted.targets[:] @ np.linalg.svd(fitted.targets[:], full_matrices=False)[2][:64].T
@@ -230,7 +232,7 @@ def test_the_ridge_is_the_best_for_the_held_out_rows_and_ten_neighbors(embedding
     assert decision_of(fitted, held_out, given).alpha == max(worths, key=worths.get)
 
 
-def test_held_out_rows_have_no_part_in_a_trial(embeddings):
+def test_held_out_rows_do_not_influence_the_validation_fit(embeddings):
     fitted, held_out = (compression(rows) for rows in (embeddings[:N_ROWS], embeddings[300:340]))
     decision = decision_of(fitted, held_out, plan())
     others = held_out._replace(X=np.ascontiguousarray(held_out.X[::-1]))
@@ -241,7 +243,7 @@ def test_held_out_rows_have_no_part_in_a_trial(embeddings):
 
 
 @SAMPLES
-def test_a_fit_forks_from_its_trial_where_their_closed_forms_are_alike(embeddings, kind):
+def test_the_final_fit_of_a_compression_resumes_from_the_validation_fit(embeddings, kind):
     samples, seen = kind(embeddings[:N_ROWS]), []
 
     def watch(steps, n_steps, _):
