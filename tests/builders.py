@@ -1,4 +1,4 @@
-"""What several tests build on."""
+"""Estimators and data that several tests use."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import pytest
 from skperco import CoherenceDistiller
 from skperco.dissimilarity._dense import METRICS
 
-# The metrics of embeddings; a precomputed table is none of them.
+# Metrics of embeddings: all but "precomputed".
 METRIC_NAMES = sorted(METRICS.keys() - {"precomputed"})
 
 with_routing = pytest.mark.usefixtures("routing")
 
 
 def small(n_components=4, **parameters):
-    """A distiller whose fit takes a moment."""
+    """An estimator that is fitted quickly."""
     quick = {
         "batch_size": 32,
         "n_references": 64,
@@ -26,7 +26,7 @@ def small(n_components=4, **parameters):
 
 
 def rows_of(seed, n=60, d=12, offset=0.3):
-    """Sparse rows with a mean, whose directions differ in size."""
+    """Rows with zeros, a nonzero mean and features of different variances."""
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(n, d)) * np.linspace(2, 0.5, d) + offset
     return np.where(rng.random((n, d)) < 0.7, rows, 0)

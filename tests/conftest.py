@@ -9,14 +9,15 @@ from sklearn import config_context
 from skperco.closed_form import _ridge, _truncated_svd
 from skperco.datasets import load_wordnet_glosses
 
-# The same examples in every run, so that a failure is the change's; `explore` looks for new ones.
+# The same examples in every run, so that a new failure is due to a change of the code; `explore`
+# draws new ones.
 settings.register_profile("skperco", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("skperco")
 
 
 def pytest_configure():
-    # What the tests compute is small: more threads would only wait for each other.
+    # The arrays are too small for several threads to help.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
@@ -37,7 +38,7 @@ def glosses():
 
 @pytest.fixture(scope="session")
 def rows(glosses):
-    """A third of the teacher's features, so that the teacher knows more."""
+    """A third of the teacher's features, so that the teacher has more information."""
     return glosses.data[:240, :128]
 
 
@@ -48,7 +49,7 @@ def teacher(glosses):
 
 @pytest.fixture(scope="session")
 def weights(glosses):
-    """Longer glosses count for more."""
+    """Length of each gloss."""
     return np.array([len(text) for text in glosses.text[:240]], dtype=float)
 
 
@@ -60,7 +61,7 @@ def routing():
 
 @pytest.fixture(params=["few columns", "many columns"])
 def columns(request, monkeypatch):
-    """Both ways to the same closed form: by gram_matrix and by iterations."""
+    """Compute closed forms from a Gram matrix, and by iterative methods."""
     if request.param == "many columns":
         for module in (_truncated_svd, _ridge):
             monkeypatch.setattr(module, "GRAM_COLUMNS", 0)

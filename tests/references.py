@@ -1,4 +1,4 @@
-"""Slow, obvious forms of what the package computes fast."""
+"""Slow, simple implementations of what the package computes fast."""
 
 import pickle
 from fractions import Fraction
@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 
 def soft_percentile_rank(dissimilarities, sigma, weights=None):
-    """The n x n form: every reference against every other."""
+    """Soft percentile ranks from all pairs of references."""
     kernel = (dissimilarities[:, :, None] - dissimilarities[:, None, :]) / sigma[:, :, None]
     shares = (0.5 + kernel / 2).clamp(0, 1)
     if weights is None:
@@ -21,7 +21,7 @@ def soft_percentile_rank(dissimilarities, sigma, weights=None):
 
 
 def percentile_rank(row, weights=None):
-    """Mid-rank over count, entry by entry."""
+    """Mid-rank divided by the count, entry by entry."""
     row = np.asarray(row)
     weights = np.ones(len(row)) if weights is None else np.asarray(weights)
     shares = [weights[row < value].sum() + weights[row == value].sum() / 2 for value in row]
@@ -29,7 +29,7 @@ def percentile_rank(row, weights=None):
 
 
 def concordance(teacher, student, weights=None):
-    """The definition, pair by pair."""
+    """Concordance by its definition, pair by pair."""
     n = len(teacher)
     weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
     kept = strict = 0.0
@@ -43,7 +43,7 @@ def concordance(teacher, student, weights=None):
 
 
 def pair_counts(teacher, student, weights):
-    """Weight of each reference's agreeing and strict partners, pair by pair."""
+    """Total weight of the concordant and of the untied partners of each reference."""
     agreeing, strict = np.zeros(len(teacher)), np.zeros(len(teacher))
     for j in range(len(teacher)):
         for k in range(len(teacher)):
@@ -58,10 +58,10 @@ def pair_counts(teacher, student, weights):
 
 
 def perception_coherence(teacher_table, student_table, weights=None):
-    """The definition, anchor by anchor, from two tables of dissimilarities."""
+    """Perception coherence by its definition, from two dissimilarity matrices."""
     n = len(teacher_table)
     weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
-    scores, seeing = [], []
+    scores, anchor_weights = [], []
     for anchor in range(n):
         others = np.arange(n) != anchor
         score = concordance(
@@ -69,12 +69,12 @@ def perception_coherence(teacher_table, student_table, weights=None):
         )
         if not np.isnan(score):
             scores.append(score)
-            seeing.append(weights[anchor])
-    return np.average(scores, weights=seeing) if scores else np.nan
+            anchor_weights.append(weights[anchor])
+    return np.average(scores, weights=anchor_weights) if scores else np.nan
 
 
 def neighbor_recall(teacher_table, student_table, k):
-    """Overlap of the k nearest, without ties."""
+    """Overlap of the k nearest neighbors, without ties."""
     n = len(teacher_table)
     shares = []
     for anchor in range(n):
@@ -88,7 +88,7 @@ def neighbor_recall(teacher_table, student_table, k):
 
 
 def table(rows, metric):
-    """Dissimilarities by the formulas in float64, from the differences of every pair."""
+    """Dissimilarity matrix in float64, from the differences of all pairs."""
     rows = torch.as_tensor(np.asarray(rows), dtype=torch.float64)
     if metric == "correlation":
         rows = rows - rows.mean(1, keepdim=True)
@@ -107,12 +107,12 @@ def table(rows, metric):
 
 
 def global_random_states():
-    """What torch and NumPy draw from where they are given nothing else, to compare."""
+    """Serialized states of the global random generators of torch and NumPy."""
     return pickle.dumps((torch.get_rng_state().numpy(), check_random_state(None).get_state()))
 
 
 def ridge_predictions(X, targets, alpha, intercept, weights):
-    """Predictions of ridge regression on X with a constant column, in the units of `ridge`."""
+    """Predictions of ridge regression on X and a constant column, scaled as in `Ridge`."""
     scale = np.sqrt(np.average(np.square(X).sum(1), weights=weights))
     design = np.column_stack([X, np.full(len(X), intercept * scale)])
     model = Ridge(alpha=alpha * scale**2, fit_intercept=False, solver="svd")
@@ -120,13 +120,13 @@ def ridge_predictions(X, targets, alpha, intercept, weights):
 
 
 def exact_table(rows, metric):
-    """Dissimilarities between rows of integers, or what has their order, as integers."""
+    """Dissimilarity matrix of rows of integers, squared unless Manhattan, as integers."""
     differences = np.abs(rows[:, None] - rows[None, :])
     return (differences if metric == "manhattan" else differences**2).sum(2)
 
 
 def exact_concordance(teacher, student, weights):
-    """The definition in rational arithmetic, pair by pair; None where the teacher ties all."""
+    """Concordance in rational arithmetic; None if the teacher ties all pairs."""
     kept = strict = Fraction(0)
     for j, k in permutations(range(len(teacher)), 2):
         if teacher[j] < teacher[k]:
@@ -137,7 +137,7 @@ def exact_concordance(teacher, student, weights):
 
 
 def exact_nearest_shares(row, weights, border):
-    """How much of each reference is inside the nearest `border` of the weight."""
+    """Fraction of each reference that belongs to the nearest `border` of the total weight."""
     shares = []
     for value in row:
         begin = sum((w for w, other in zip(weights, row, strict=True) if other < value), Fraction())
@@ -147,7 +147,7 @@ def exact_nearest_shares(row, weights, border):
 
 
 def exact_samples(teacher, student, weights, percentile=1):
-    """Coherence at every anchor among its nearest references, in rational arithmetic."""
+    """Coherence at each anchor among its nearest references, in rational arithmetic."""
     alike = len(set(weights)) == 1
     samples = []
     for anchor in range(len(teacher)):
@@ -164,14 +164,14 @@ def exact_samples(teacher, student, weights, percentile=1):
 
 
 def exact_mean(samples, weights):
-    """Weighted mean of the samples that are defined; nan if none is."""
+    """Weighted mean of the defined samples; nan if there are none."""
     pairs = [(s, w) for s, w in zip(samples, weights, strict=True) if s is not None]
     total = sum(w for _, w in pairs)
     return float(sum(s * w for s, w in pairs) / total) if pairs else np.nan
 
 
 def exact_recall(teacher, student, weights, k):
-    """Overlap of the k nearest, those tied at the k-th place sharing it."""
+    """Overlap of the k nearest neighbors; ties at the k-th share its weight."""
     overlaps = []
     for anchor in range(len(teacher)):
         others = [other for other in range(len(teacher)) if other != anchor]

@@ -1,4 +1,4 @@
-"""Scikit-learn's own checks, of every public estimator and every value of its choices."""
+"""Checks of scikit-learn for each public estimator and each value of its categorical parameters."""
 
 import inspect
 
@@ -19,7 +19,7 @@ QUICK = {"max_iter": 2, "hidden_layer_sizes": (4,)}
 
 
 def choices(estimator, name):
-    """Values of a parameter that takes only a few: names, or True and False."""
+    """All values of a categorical or Boolean parameter; none for other parameters."""
     if name in ("metric", "teacher_metric"):
         return METRIC_NAMES
     values = []
@@ -32,7 +32,7 @@ def choices(estimator, name):
 
 
 def variants():
-    """Each estimator at its defaults, and with each other value of each choice."""
+    """Each estimator with its defaults, and with one categorical parameter changed at a time."""
     for estimator in ESTIMATORS:
         yield estimator()
         for name, default in estimator().get_params().items():
@@ -46,7 +46,7 @@ def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
-def test_the_choices_of_the_distiller_are_found():
+def test_every_parameter_with_few_values_is_found():
     found = {
         name for name in CoherenceDistiller().get_params() if choices(CoherenceDistiller, name)
     }

@@ -7,7 +7,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {"plot_data_frames", "plot_grid_search", "plot_pipeline_with_classifier"}
-# What they need beyond the extra for the tests.
+# Optional dependencies of the examples.
 EXTRAS = {
     "plot_deploy": ["sentence_transformers", "onnxscript", "onnxruntime"],
     "plot_dask_arrays": ["dask.array"],
@@ -22,7 +22,7 @@ EXTRAS = {
         for path in sorted(EXAMPLES.glob("*.py"))
     ],
 )
-def test_the_example_runs(example):
+def test_example_runs(example):
     for extra in EXTRAS.get(example.stem, ()):
         pytest.importorskip(extra)
     environment = os.environ | {"MPLBACKEND": "Agg"}

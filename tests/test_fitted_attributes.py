@@ -1,4 +1,4 @@
-"""Parameters that are set after a fit do not change its results."""
+"""Parameters set after a fit do not change its results."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ def absolute(anchors, references):
     return (anchors[..., :, None, :] - references[..., None, :, :]).abs().sum(-1)
 
 
-# For each parameter values other than the defaults of `small`.
-OTHERS = {
+# Values of each parameter that differ from those of `small`.
+CHANGED_VALUES = {
     "n_components": [3, None],
     "student": ["mlp", torch.nn.Linear(10, 4), lambda n_in, n_out: torch.nn.Linear(n_in, n_out)],
     "metric": ["euclidean", "manhattan", absolute],
@@ -43,9 +43,9 @@ OTHERS = {
     "verbose": [True],
 }
 CHANGES = [
-    pytest.param({name: value}, id=f"{name}-{number}")
-    for name, values in OTHERS.items()
-    for number, value in enumerate(values)
+    pytest.param({name: value}, id=f"{name}-{index}")
+    for name, values in CHANGED_VALUES.items()
+    for index, value in enumerate(values)
 ]
 FITS = {
     "defaults": {},
@@ -55,7 +55,7 @@ FITS = {
     "callable metric": {"metric": absolute},
     "module": {"student": torch.nn.Linear(10, 4)},
 }
-OF_FITS = pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
+ALL_FITS = pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
 
 
 def results(distiller):
@@ -64,22 +64,22 @@ def results(distiller):
     return distiller.transform(ROWS), module, distiller.score(ROWS, TEACHER)
 
 
-def test_every_parameter_is_changed():
-    assert OTHERS.keys() == CoherenceDistiller().get_params().keys()
+def test_every_parameter_has_a_changed_value():
+    assert CHANGED_VALUES.keys() == CoherenceDistiller().get_params().keys()
 
 
-@OF_FITS
+@ALL_FITS
 @pytest.mark.parametrize("changed", CHANGES)
-def test_a_parameter_set_after_the_fit_changes_no_result(fit, changed):
+def test_results_do_not_change_when_a_parameter_is_set_after_the_fit(fit, changed):
     distiller = small(**fit | {"max_iter": 1}).fit(ROWS, TEACHER)
     before = results(distiller)
     for found, expected in zip(results(distiller.set_params(**changed)), before, strict=True):
         assert_array_equal(found, expected)
 
 
-@OF_FITS
+@ALL_FITS
 @pytest.mark.parametrize("changed", CHANGES)
-def test_a_parameter_set_after_the_fit_changes_no_file(fit, changed, tmp_path):
+def test_a_saved_fit_does_not_depend_on_parameters_set_after_it(fit, changed, tmp_path):
     pytest.importorskip("safetensors")
     distiller = small(**fit | {"max_iter": 1}).fit(ROWS, TEACHER)
     before = results(distiller)
@@ -94,7 +94,7 @@ def test_a_parameter_set_after_the_fit_changes_no_file(fit, changed, tmp_path):
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
 @pytest.mark.parametrize("teacher_metric", [None, "cosine", "euclidean", "manhattan"])
-def test_the_score_is_that_of_the_metrics_of_the_fit(metric, teacher_metric):
+def test_score_uses_the_metrics_of_the_fit(metric, teacher_metric):
     distiller = small(metric=metric, teacher_metric=teacher_metric).fit(ROWS, TEACHER)
     expected = perception_coherence_score(
         TEACHER, distiller.transform(ROWS), metric=metric, teacher_metric=teacher_metric
@@ -105,7 +105,7 @@ def test_the_score_is_that_of_the_metrics_of_the_fit(metric, teacher_metric):
     assert distiller.score(ROWS, TEACHER) == expected
 
 
-def test_a_fit_that_fails_leaves_the_last_fit_as_it_was():
+def test_a_failed_fit_keeps_the_previous_fit():
     distiller = small().fit(ROWS, TEACHER)
     before = results(distiller)
     with pytest.raises(ValueError, match="n_components=40"):
@@ -121,7 +121,7 @@ def test_a_fit_that_fails_leaves_the_last_fit_as_it_was():
 @pytest.mark.parametrize("n_components", [None, 7])
 @pytest.mark.parametrize("parameters", [{}, {"student": "mlp"}, {"metric": "euclidean"}])
 @pytest.mark.parametrize("with_teacher", [False, True])
-def test_the_number_of_components_is_the_same_after_every_batch(
+def test_every_batch_of_a_stream_has_the_same_number_of_components(
     sizes, n_components, parameters, with_teacher
 ):
     distiller = small(n_components, max_iter=1, **parameters)
@@ -132,7 +132,7 @@ def test_the_number_of_components_is_the_same_after_every_batch(
         assert distiller.transform(ROWS).shape == (60, n_components or 10)
 
 
-def test_a_stream_with_a_teacher_that_is_code_keeps_its_number_of_components():
+def test_a_callable_teacher_metric_keeps_the_number_of_components_of_a_stream():
     distiller = small(None, max_iter=1, teacher_metric=absolute)
     widths = [
         distiller.partial_fit(ROWS[:n], TEACHER[:n]).transform(ROWS).shape[1] for n in (3, 20, 60)
@@ -152,7 +152,7 @@ def test_a_stream_with_a_teacher_that_is_code_keeps_its_number_of_components():
     ],
     ids=repr,
 )
-def test_a_stream_refuses_another_kind_of_student_or_metric(begin, changed):
+def test_partial_fit_refuses_another_student_or_metric(begin, changed):
     distiller = small()
     getattr(distiller, begin)(ROWS, TEACHER)
     before = results(distiller)

@@ -1,4 +1,4 @@
-"""What people hold their rows in, and what comes back."""
+"""Types of input and output: tensors, data frames, files, lists and sparse matrices."""
 
 import copy
 import io
@@ -25,7 +25,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def expected(rows):
-    """Of a distiller with a teacher: its images, and its score."""
+    """Embeddings and score of a fit with a teacher."""
     distiller = small().fit(rows[:, :40], rows)
     return distiller.transform(rows[:, :40]), distiller.score(rows[:, :40], rows)
 
@@ -45,29 +45,29 @@ def pickle_copy(estimator):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_tensors_go_in_and_out(rows, expected, dtype):
+def test_tensors_are_transformed_to_tensors(rows, expected, dtype):
     X, teacher = torch.from_numpy(rows[:, :40]).to(dtype), torch.from_numpy(rows)
     distiller = small().fit(X, teacher)
-    images = distiller.transform(X)
-    assert isinstance(images, torch.Tensor)
-    assert (images.dtype, images.device) == (X.dtype, X.device)
-    np.testing.assert_allclose(images.numpy(), expected[0], atol=1e-5)
+    embeddings = distiller.transform(X)
+    assert isinstance(embeddings, torch.Tensor)
+    assert (embeddings.dtype, embeddings.device) == (X.dtype, X.device)
+    np.testing.assert_allclose(embeddings.numpy(), expected[0], atol=1e-5)
     assert distiller.score(X, teacher) == pytest.approx(expected[1], abs=1e-5)
 
 
-def test_tensors_with_a_gradient_or_of_half_precision_are_taken(rows):
+def test_tensors_with_a_gradient_or_of_half_precision_are_converted(rows):
     single = small().fit(rows).transform(rows)
     graph = torch.from_numpy(rows).requires_grad_()
     np.testing.assert_array_equal(small().fit(graph).transform(graph).numpy(), single)
     for dtype in (torch.float16, torch.bfloat16):
         half = torch.from_numpy(rows).to(dtype)
-        images = small().fit(half).transform(half)
-        assert images.dtype == torch.float32
+        embeddings = small().fit(half).transform(half)
+        assert embeddings.dtype == torch.float32
         found = small().fit(half.float().numpy()).transform(half.float().numpy())
-        np.testing.assert_array_equal(images.numpy(), found)
+        np.testing.assert_array_equal(embeddings.numpy(), found)
 
 
-def test_scores_take_tensors(rows):
+def test_scores_of_tensors_equal_those_of_arrays(rows):
     small_rows = rows[:, :8]
     for score in (perception_coherence_score, neighbor_recall_score):
         found = score(torch.from_numpy(rows), torch.from_numpy(small_rows))
@@ -79,7 +79,7 @@ def test_sparse_tensors_are_refused(rows):
         small().fit(torch.from_numpy(rows).to_sparse())
 
 
-def test_tensors_are_computed_with_where_they_are(rows, monkeypatch):
+def test_the_device_of_a_tensor_is_not_searched_for(rows, monkeypatch):
     asked = []
     monkeypatch.setattr("skperco.utils._validation.check_device", asked.append)
     distiller = small(device="auto").fit(torch.from_numpy(rows))
@@ -88,7 +88,7 @@ def test_tensors_are_computed_with_where_they_are(rows, monkeypatch):
     assert asked == []
 
 
-def test_tensors_become_frames_where_those_are_asked_for(rows):
+def test_set_output_pandas_applies_to_tensors(rows):
     pandas = pytest.importorskip("pandas")
     distiller = small().fit(rows).set_output(transform="pandas")
     frame = distiller.transform(torch.from_numpy(rows))
@@ -100,61 +100,61 @@ def test_tensors_become_frames_where_those_are_asked_for(rows):
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
-def test_frames_go_in_and_out(rows, expected, kind):
+def test_data_frames_are_transformed_to_data_frames(rows, expected, kind):
     library = pytest.importorskip(kind)
     names = [f"x{i}" for i in range(40)]
     frame = library.DataFrame(dict(zip(names, rows[:, :40].T, strict=True)))
     teacher = library.DataFrame({f"t{i}": column for i, column in enumerate(rows.T)})
     distiller = small().set_output(transform=kind).fit(frame, teacher)
     assert distiller.feature_names_in_.tolist() == names
-    images = distiller.transform(frame)
-    assert isinstance(images, library.DataFrame)
-    assert list(images.columns) == distiller.get_feature_names_out().tolist()
-    assert images.to_numpy().dtype == np.float32
-    np.testing.assert_allclose(images.to_numpy(), expected[0], atol=1e-5)
+    embeddings = distiller.transform(frame)
+    assert isinstance(embeddings, library.DataFrame)
+    assert list(embeddings.columns) == distiller.get_feature_names_out().tolist()
+    assert embeddings.to_numpy().dtype == np.float32
+    np.testing.assert_allclose(embeddings.to_numpy(), expected[0], atol=1e-5)
     assert distiller.score(frame, teacher) == pytest.approx(expected[1], abs=1e-5)
     with pytest.raises(ValueError, match="feature names"):
         distiller.transform(frame[names[::-1]])
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars"])
-def test_frames_of_several_types_become_doubles(rows, kind):
+def test_frames_of_several_dtypes_become_float64(rows, kind):
     library = pytest.importorskip(kind)
     columns = {f"x{i}": column for i, column in enumerate(rows[:, :10].T)}
     frame = library.DataFrame(columns | {"n": np.arange(300)})
-    images = small().fit(frame).transform(frame)
-    assert images.dtype == np.float64
+    embeddings = small().fit(frame).transform(frame)
+    assert embeddings.dtype == np.float64
 
 
-# Files, lists and numbers
+# Files, lists and integers
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_files_are_read_as_they_are(rows, expected, dtype, tmp_path):
+def test_memory_mapped_files_keep_their_dtype(rows, expected, dtype, tmp_path):
     for name, part in (("X", rows[:, :40]), ("teacher", rows)):
         np.save(tmp_path / name, part.astype(dtype))
     X, teacher = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("X", "teacher"))
     distiller = small().fit(X, teacher)
-    images = distiller.transform(X)
-    assert images.dtype == dtype
-    np.testing.assert_allclose(images, expected[0], atol=1e-4)
+    embeddings = distiller.transform(X)
+    assert embeddings.dtype == dtype
+    np.testing.assert_allclose(embeddings, expected[0], atol=1e-4)
 
 
-def test_lists_and_whole_numbers_become_doubles(rows):
-    whole = np.rint(100 * rows[:, :10]).astype(int)
-    images = small().fit(whole).transform(whole)
-    assert images.dtype == np.float64
-    as_list = small().fit(whole.tolist()).transform(whole.tolist())
-    np.testing.assert_array_equal(as_list, images)
-    doubles = whole.astype(np.float64)
-    np.testing.assert_array_equal(small().fit(doubles).transform(doubles), images)
+def test_lists_and_integers_become_float64(rows):
+    integers = np.rint(100 * rows[:, :10]).astype(int)
+    embeddings = small().fit(integers).transform(integers)
+    assert embeddings.dtype == np.float64
+    as_list = small().fit(integers.tolist()).transform(integers.tolist())
+    np.testing.assert_array_equal(as_list, embeddings)
+    doubles = integers.astype(np.float64)
+    np.testing.assert_array_equal(small().fit(doubles).transform(doubles), embeddings)
 
 
-# What scikit-learn asks of an estimator beside its fit
+# Tags, representation and parameter validation
 
 
 @pytest.mark.parametrize("student", ["linear", "mlp"])
-def test_tags_say_what_it_takes(student):
+def test_tags_declare_sparse_and_dtype_support(student):
     tags = get_tags(small(student=student))
     assert tags.input_tags.sparse
     assert not tags.input_tags.allow_nan
@@ -163,7 +163,7 @@ def test_tags_say_what_it_takes(student):
     assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
 
 
-def test_it_shows_itself_in_a_notebook(rows):
+def test_html_representation_has_parameters_and_fit_status(rows):
     distiller = small()
     assert "CoherenceDistiller" in estimator_html_repr(distiller)
     html = distiller.fit(rows)._repr_html_()
@@ -181,12 +181,12 @@ def test_it_shows_itself_in_a_notebook(rows):
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_parameters_are_checked_in_scikit_learns_words(rows, parameters, message, method):
+def test_invalid_parameters_raise_the_message_of_scikit_learn(rows, parameters, message, method):
     with pytest.raises(ValueError, match=message):
         getattr(small(**parameters), method)(rows)
 
 
-# Wrong use
+# Invalid input
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -202,7 +202,7 @@ def test_parameters_are_checked_in_scikit_learns_words(rows, parameters, message
         ({"sample_weight": np.ones((300, 2))}, "sample_weight must have one entry per row"),
     ],
 )
-def test_wrong_use_is_caught_by_every_way_to_fit(rows, method, options, message):
+def test_fit_and_partial_fit_refuse_invalid_teachers_and_weights(rows, method, options, message):
     with pytest.raises(ValueError, match=message):
         getattr(small(), method)(rows, **options)
 
@@ -225,7 +225,7 @@ LABELS = {
 
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_labels_in_y_are_not_distilled(rows, labels, metric):
+def test_class_labels_in_y_are_ignored(rows, labels, metric):
     alone, labeled = small(metric=metric).fit(rows), small(metric=metric).fit(rows, labels)
     np.testing.assert_array_equal(labeled.transform(rows), alone.transform(rows))
     assert labeled.score(rows, labels) == alone.score(rows)
@@ -252,7 +252,7 @@ def test_floating_point_matrices_in_y_are_the_teacher(rows, as_given):
     np.testing.assert_array_equal(by_position, by_name)
 
 
-def test_a_teacher_of_one_column_is_refused_by_angles(rows):
+def test_a_teacher_of_one_column_is_refused_with_the_cosine_metric(rows):
     labels = np.arange(300)[:, None] % 3
     with pytest.raises(ValueError, match=r"teacher_embeddings has one column.*labels"):
         small().fit(rows, teacher_embeddings=labels)
@@ -260,7 +260,7 @@ def test_a_teacher_of_one_column_is_refused_by_angles(rows):
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f4", np.float16])
-def test_single_precision_stays_single_whatever_the_byte_order(rows, dtype):
+def test_float32_is_kept_for_every_byte_order(rows, dtype):
     given = rows.astype(dtype)
     native = given.astype(np.float32)
     found = small().fit(given).transform(given)
@@ -270,13 +270,13 @@ def test_single_precision_stays_single_whatever_the_byte_order(rows, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float[pyarrow]", "Float32", "float16"])
-def test_single_precision_columns_stay_single(rows, dtype):
+def test_float32_columns_are_kept(rows, dtype):
     frame = pd.DataFrame(rows).astype(dtype)
     frame.columns = [f"x{i}" for i in range(frame.shape[1])]
     assert small().fit(frame).transform(frame).dtype == np.float32
 
 
-def test_weights_may_be_a_tensor(rows):
+def test_sample_weight_can_be_a_tensor(rows):
     weights = np.arange(300.0)
     expected = small().fit(rows, sample_weight=weights).transform(rows)
     found = small().fit(rows, sample_weight=torch.from_numpy(weights)).transform(rows)
@@ -307,7 +307,7 @@ def test_results_do_not_depend_on_the_memory_layout_of_rows(rows, as_stored, stu
 
 
 def shuffled_indices(matrix):
-    """The same CSR matrix, the entries of each row in the opposite order."""
+    """The same CSR matrix, with the entries of each row in reverse order."""
     entries = [
         np.arange(stop - 1, start - 1, -1)
         for start, stop in zip(matrix.indptr, matrix.indptr[1:], strict=False)
@@ -339,7 +339,7 @@ def test_results_do_not_depend_on_the_storage_of_sparse_rows(rows, as_stored):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["array", "file"])
-def test_embeddings_are_written_where_they_are_wanted(rows, kind, dtype, tmp_path):
+def test_transform_writes_into_out(rows, kind, dtype, tmp_path):
     distiller = small().fit(rows)
     expected = distiller.transform(rows)
     out = np.empty(expected.shape, dtype)
@@ -363,14 +363,14 @@ def test_embeddings_are_written_where_they_are_wanted(rows, kind, dtype, tmp_pat
         (np.broadcast_to(0.0, (300, 4)), ValueError),
     ],
 )
-def test_what_cannot_take_the_embeddings_is_refused(rows, out, error):
+def test_transform_refuses_an_invalid_out(rows, out, error):
     with pytest.raises(error, match="out must be"):
         small().fit(rows).transform(rows, out=out)
 
 
 @pytest.mark.parametrize("name", ["X", "teacher_embeddings"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e20])
-def test_files_are_looked_through(rows, name, value, tmp_path):
+def test_invalid_values_in_memory_mapped_files_are_refused(rows, name, value, tmp_path):
     data = {"X": rows[:, :40].copy(), "teacher_embeddings": rows.copy()}
     data[name][-1, -1] = value
     for key, array in data.items():
@@ -383,18 +383,18 @@ def test_files_are_looked_through(rows, name, value, tmp_path):
 @pytest.mark.parametrize("student", ["linear", "mlp"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_rows_that_are_not_finite_are_not_transformed(rows, student, metric, value):
+def test_transform_refuses_rows_that_are_not_finite(rows, student, metric, value):
     distiller = small(student=student, metric=metric).fit(rows)
-    spoilt = rows.copy()
-    spoilt[7, 3] = value
+    invalid = rows.copy()
+    invalid[7, 3] = value
     with pytest.raises(ValueError, match="X contains"):
-        distiller.transform(spoilt)
+        distiller.transform(invalid)
 
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-22, 1e-10, 1e10, 1e37])
 @pytest.mark.parametrize("student", ["linear", "mlp"])
 @pytest.mark.parametrize("as_given", [np.asarray, sp.csr_array])
-def test_the_scale_of_a_row_does_not_change_its_embedding_by_angles(rows, scale, student, as_given):
+def test_cosine_embeddings_do_not_depend_on_the_scale_of_a_row(rows, scale, student, as_given):
     distiller = small(student=student).fit(rows)
     expected = distiller.transform(rows)
     scaled = rows.copy()
@@ -404,20 +404,20 @@ def test_the_scale_of_a_row_does_not_change_its_embedding_by_angles(rows, scale,
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e10])
-def test_a_fit_does_not_depend_on_the_scale_of_single_rows_by_angles(rows, scale):
+def test_a_cosine_fit_does_not_depend_on_the_scale_of_a_row(rows, scale):
     scaled = rows.copy()
     scaled[::2] *= np.float32(scale)
     found, expected = (small(max_iter=20).fit(X) for X in (scaled, rows))
     np.testing.assert_allclose(found.transform(rows), expected.transform(rows), atol=0.02)
 
 
-def test_rows_too_large_to_embed_are_refused(rows):
+def test_transform_refuses_rows_whose_embeddings_overflow(rows):
     distiller = small(metric="euclidean").fit(rows)
     with pytest.raises(ValueError, match="X must have its largest entry"):
         distiller.transform(3e38 * np.sign(distiller.student_.weight.detach().numpy()))
 
 
-def test_a_fit_leaves_rows_of_weight_zero_in_their_file(rows, tmp_path):
+def test_rows_of_weight_zero_in_a_file_have_no_effect(rows, tmp_path):
     np.save(tmp_path / "X.npy", rows)
     weights = np.arange(len(rows)) % 3 != 0
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -430,7 +430,7 @@ def test_a_fit_leaves_rows_of_weight_zero_in_their_file(rows, tmp_path):
 
 
 @pytest.mark.parametrize("copied", [joblib_copy, pickle_copy, copy.deepcopy], ids=str)
-def test_a_copy_of_a_fit_falls_back_where_its_device_is_missing(rows, copied):
+def test_a_copy_of_a_fit_uses_device_auto_if_its_device_is_missing(rows, copied):
     distiller = small().fit(rows)
     expected = distiller.transform(rows)
     distiller.device = "cuda:77"
@@ -440,7 +440,7 @@ def test_a_copy_of_a_fit_falls_back_where_its_device_is_missing(rows, copied):
     assert copied(small().fit(rows)).device == "cpu"
 
 
-def test_an_estimator_without_a_fit_keeps_the_device_that_is_missing(rows):
+def test_a_copy_of_an_unfitted_estimator_keeps_a_missing_device(rows):
     distiller = pickle_copy(small(device="cuda:77"))
     assert distiller.device == "cuda:77"
     with pytest.raises(ValueError, match=r"device must be .*cuda.*77"):
@@ -448,7 +448,7 @@ def test_an_estimator_without_a_fit_keeps_the_device_that_is_missing(rows):
 
 
 @pytest.mark.parametrize("device", ["cuda:77", "nowhere", 3.5, None])
-def test_a_missing_device_is_refused_by_name(rows, device):
+def test_a_missing_device_is_refused(rows, device):
     with pytest.raises((ValueError, TypeError), match=r"device.* must be"):
         small(device=device).fit(rows)
     with pytest.raises(ValueError, match="device must be"):

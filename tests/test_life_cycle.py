@@ -1,4 +1,4 @@
-"""From the first fit to the next process: warm starts, interruptions, pickles."""
+"""Warm starts, interrupted fits and pickles."""
 
 import pickle
 import subprocess
@@ -37,7 +37,7 @@ small = partial(small, max_iter=20)
 
 @KINDS
 @STUDENTS
-def test_a_warm_start_goes_on_from_the_last_student(rows, student, kind):
+def test_a_warm_start_resumes_from_the_last_student(rows, student, kind):
     columns = columns_of(kind, rows)
     distiller = small(student=student, warm_start=True, early_stopping=False).fit(*columns)
     before = distiller.transform(columns[0])
@@ -50,19 +50,19 @@ def test_a_warm_start_goes_on_from_the_last_student(rows, student, kind):
     assert np.abs(after - before).max() > 1e-4
 
 
-def test_without_a_warm_start_every_fit_is_the_first(rows):
+def test_without_a_warm_start_a_second_fit_equals_the_first(rows):
     distiller = small().fit(rows)
     before = distiller.transform(rows)
     np.testing.assert_array_equal(distiller.fit(rows).transform(rows), before)
 
 
-def test_a_first_warm_start_is_a_cold_one(rows):
+def test_the_first_fit_with_warm_start_equals_a_cold_start(rows):
     np.testing.assert_array_equal(
         small(warm_start=True).fit(rows).transform(rows), small().fit(rows).transform(rows)
     )
 
 
-def test_a_warm_start_keeps_as_many_components(rows):
+def test_a_warm_start_keeps_the_number_of_components(rows):
     distiller = small(n_components=None, warm_start=True).fit(rows)
     assert distiller.fit(rows[:50]).n_components_ == 64
 
@@ -75,7 +75,7 @@ def test_a_warm_start_keeps_as_many_components(rows):
         ({"hidden_layer_sizes": (8,)}, r"hidden_layer_sizes cannot change from \(16,\) to \(8,\)"),
     ],
 )
-def test_a_warm_start_refuses_another_kind_of_student(rows, changed, message):
+def test_a_warm_start_refuses_another_student(rows, changed, message):
     distiller = small(student="mlp", warm_start=True).fit(rows)
     before = distiller.transform(rows)
     with pytest.raises(ValueError, match=message):
@@ -83,7 +83,7 @@ def test_a_warm_start_refuses_another_kind_of_student(rows, changed, message):
     np.testing.assert_array_equal(distiller.transform(rows), before)
 
 
-def test_a_warm_start_refuses_other_features(rows):
+def test_a_warm_start_refuses_another_number_of_features(rows):
     distiller = small(warm_start=True).fit(rows)
     with pytest.raises(ValueError, match=r"X has 7 features, but CoherenceDistiller.* 384"):
         distiller.fit(rows[:, :7])
@@ -93,7 +93,7 @@ def test_a_warm_start_refuses_other_features(rows):
 
 
 class Interrupting:
-    """Interrupts a fit after so many rounds, as a user would."""
+    """Interrupts a fit after n_rounds rounds, as Ctrl+C does."""
 
     def __init__(self, n_rounds):
         self.left = n_rounds
@@ -121,7 +121,7 @@ def interrupted(distiller, n_rounds, *columns):
 
 @KINDS
 @STUDENTS
-def test_the_only_student_is_kept_as_far_as_it_came(rows, student, kind):
+def test_an_interrupted_fit_without_early_stopping_keeps_the_current_student(rows, student, kind):
     columns = columns_of(kind, rows)
     distiller = interrupted(small(student=student, early_stopping=False), 4, *columns)
     assert len(distiller.loss_curve_) == 8
@@ -132,7 +132,7 @@ def test_the_only_student_is_kept_as_far_as_it_came(rows, student, kind):
 
 
 @KINDS
-def test_a_trial_is_judged_as_far_as_it_came(rows, kind):
+def test_an_interrupted_validation_fit_is_scored_and_kept(rows, kind):
     columns = columns_of(kind, rows)
     distiller = interrupted(small(), 5, *columns)
     assert distiller.loss_curve_ == []
@@ -141,7 +141,7 @@ def test_a_trial_is_judged_as_far_as_it_came(rows, kind):
     assert distiller.score(*columns) > 0.6
 
 
-def test_a_finished_trial_is_better_than_half_a_fit(rows, monkeypatch):
+def test_an_interrupted_final_fit_keeps_the_student_of_the_validation_fit(rows, monkeypatch):
     distiller = small(rank_power=1.0)
     results = []
     evaluate = _early_stopping._evaluate
@@ -151,7 +151,7 @@ def test_a_finished_trial_is_better_than_half_a_fit(rows, monkeypatch):
         return results[-1]
 
     monkeypatch.setattr(_early_stopping, "_evaluate", spy)
-    # A validation fit has ten rounds: the eleventh is of the final fit.
+    # The validation fit has ten rounds, so the eleventh belongs to the final fit.
     interrupted(distiller, 11, rows)
     assert len(results) == 1
     expected = {name: value.numpy() for name, value in results[0].student.state_dict().items()}
@@ -160,7 +160,7 @@ def test_a_finished_trial_is_better_than_half_a_fit(rows, monkeypatch):
     assert distiller.fraction_ == results[0].fraction
 
 
-def test_an_interrupted_fit_can_be_taken_up_again(rows):
+def test_a_warm_start_resumes_an_interrupted_fit(rows):
     distiller = interrupted(small(early_stopping=False, warm_start=True), 3, rows)
     before = distiller.loss_curve_[0]
     distiller.set_callbacks().fit(rows)
@@ -172,7 +172,9 @@ def test_an_interrupted_fit_can_be_taken_up_again(rows):
     "function",
     ["closed_form._initialization.leading_directions", "training._teacher.Teacher.nearest"],
 )
-def test_an_interruption_at_any_time_leaves_a_student_or_goes_on(rows, function, monkeypatch):
+def test_an_interruption_keeps_the_closed_form_or_leaves_the_estimator_unfitted(
+    rows, function, monkeypatch
+):
     calls = []
 
     def interrupt(*_, **__):
@@ -194,7 +196,7 @@ def test_an_interruption_at_any_time_leaves_a_student_or_goes_on(rows, function,
     assert len(calls) == 1
 
 
-def test_a_fit_in_peace_warns_of_nothing(rows):
+def test_an_uninterrupted_fit_raises_no_warning(rows):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small().fit(rows)
@@ -203,7 +205,7 @@ def test_a_fit_in_peace_warns_of_nothing(rows):
 # Pickles
 
 
-def test_a_student_is_the_same_in_another_process(rows, tmp_path):
+def test_a_pickled_estimator_returns_the_same_embeddings_in_another_process(rows, tmp_path):
     expected = {}
     for student, kind in product(("linear", "mlp"), ("compression", "transfer")):
         columns = columns_of(kind, rows)
@@ -227,7 +229,7 @@ for path in pathlib.Path().glob("*.pickle"):
 
 
 @pytest.mark.parametrize("n_batches", [1, 2])
-def test_a_stream_goes_on_after_a_pickle(rows, n_batches):
+def test_a_pickled_stream_resumes_with_the_same_results(rows, n_batches):
     distiller = small()
     for batch in np.split(rows[:200], n_batches):
         distiller.partial_fit(batch)

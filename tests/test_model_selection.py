@@ -37,16 +37,16 @@ from skperco.metrics import _anchor_blocks
 
 @pytest.fixture(scope="module")
 def many_rows(glosses):
-    """More rows than are scored one by one, and different ones."""
+    """More rows than are scored exactly, all of them different."""
     return np.concatenate([glosses.data[:, :64], glosses.data[:4000, -64:]])
 
 
-# Steps are taken however few rows a fold has.
+# Without early stopping, since the folds are too small to hold rows out.
 small = functools.partial(small, max_iter=4, early_stopping=False)
 
 
 def by_hand(estimator, X, teacher=None, *, score=perception_coherence_score, cv=2):
-    """Scores of fits to each split's training rows, on its held-out rows."""
+    """Scores of the held-out rows of each split, after a fit to its other rows."""
     known = X if teacher is None else teacher
     scores = []
     for train, test in KFold(cv).split(X):
@@ -56,7 +56,7 @@ def by_hand(estimator, X, teacher=None, *, score=perception_coherence_score, cv=
 
 
 def split_scores(search):
-    """Held-out scores of a search, a row for each candidate."""
+    """Held-out scores of a search, one row per candidate."""
     results = search.cv_results_
     return np.stack([results[f"split{i}_test_score"] for i in range(search.n_splits_)], axis=1)
 
@@ -64,11 +64,11 @@ def split_scores(search):
 TEACHERS = pytest.mark.parametrize("taught", [False, True], ids=["own teacher", "teacher"])
 
 
-# Searching by the distiller's own score
+# Searches with the score of the estimator
 
 
 @TEACHERS
-def test_a_search_ranks_by_the_coherence_of_held_out_rows(rows, teacher, taught):
+def test_grid_search_ranks_by_the_coherence_of_held_out_rows(rows, teacher, taught):
     y = teacher if taught else None
     search = GridSearchCV(small(), {"n_components": [2, 16], "rank_power": [0.2, 0.8]}, cv=2)
     search.fit(rows, y)
@@ -93,8 +93,8 @@ def test_a_search_ranks_by_the_coherence_of_held_out_rows(rows, teacher, taught)
         ("validation_fraction", [0.2, 0.4]),
     ],
 )
-def test_every_parameter_can_be_searched(rows, teacher, parameter, values):
-    # The distiller holds rows out where that is what is searched.
+def test_grid_search_sets_every_parameter(rows, teacher, parameter, values):
+    # Early stopping is needed for validation_fraction to have an effect.
     distiller = small(early_stopping=parameter == "validation_fraction")
     search = GridSearchCV(distiller, {parameter: values}, cv=2)
     found = split_scores(search.fit(rows, teacher))
@@ -109,18 +109,18 @@ def test_every_parameter_can_be_searched(rows, teacher, parameter, values):
 
 
 @TEACHERS
-def test_two_processes_find_what_one_finds(rows, teacher, taught):
+def test_grid_search_gives_the_same_scores_with_two_processes(rows, teacher, taught):
     y = teacher if taught else None
     one, two = (
         GridSearchCV(small(), {"n_components": [2, 16]}, cv=2, n_jobs=n_jobs).fit(rows, y)
         for n_jobs in (1, 2)
     )
-    # The other process may add in another order.
+    # Floating-point sums may be in another order in another process.
     np.testing.assert_allclose(split_scores(two), split_scores(one), atol=1e-4)
     assert two.best_params_ == one.best_params_
 
 
-def test_weights_go_to_fits_and_to_scores(rows, teacher, weights):
+def test_grid_search_passes_weights_to_fit_and_score(rows, teacher, weights):
     search = GridSearchCV(small(), {"n_components": [2, 4]}, cv=2)
     found = split_scores(search.fit(rows, teacher, sample_weight=weights))
     for i, (train, test) in enumerate(KFold(2).split(rows)):
@@ -134,7 +134,7 @@ def test_weights_go_to_fits_and_to_scores(rows, teacher, weights):
             assert found[j, i] == expected
 
 
-def test_an_invalid_candidate_is_named_or_comes_last(rows, teacher):
+def test_grid_search_reports_an_invalid_candidate_and_ranks_it_last(rows, teacher):
     grid = {"n_components": [0, 2]}
     with pytest.raises(InvalidParameterError, match="'n_components' parameter of Coherence"):
         GridSearchCV(small(), grid, cv=2, error_score="raise").fit(rows, teacher)
@@ -150,15 +150,15 @@ def test_an_invalid_candidate_is_named_or_comes_last(rows, teacher):
         GridSearchCV(small(), {"n_components": [0]}, cv=2).fit(rows, teacher)
 
 
-def test_a_fold_may_have_fewer_rows_than_components(rows):
+def test_a_fold_can_have_fewer_rows_than_components(rows):
     search = GridSearchCV(small(), {"n_components": [rows.shape[1]]}, cv=4, error_score="raise")
     assert search.fit(rows[:24]).best_score_ > 1 - 1e-6
 
 
-# Searching in pieces
+# Successive halving, validation curves and learning curves
 
 
-def test_halving_by_steps_scores_each_candidate_with_its_steps(rows, teacher):
+def test_halving_search_can_use_max_iter_as_its_resource(rows, teacher):
     search = HalvingGridSearchCV(
         small(),
         {"n_components": [2, 4, 16]},
@@ -178,7 +178,7 @@ def test_halving_by_steps_scores_each_candidate_with_its_steps(rows, teacher):
     assert search.transform(rows).shape == (240, 16)
 
 
-def test_halving_by_rows_keeps_the_teachers_rows_with_them(rows, teacher):
+def test_halving_search_splits_the_teacher_as_it_splits_rows(rows, teacher):
     sizes = []
 
     class Checking(CoherenceDistiller):
@@ -201,13 +201,13 @@ def test_halving_by_rows_keeps_the_teachers_rows_with_them(rows, teacher):
 
 
 @TEACHERS
-def test_cross_validation_scores_held_out_rows(rows, teacher, taught):
+def test_cross_val_score_equals_scores_of_held_out_rows(rows, teacher, taught):
     y = teacher if taught else None
     found = cross_val_score(small(), rows, y, cv=3)
     np.testing.assert_array_equal(found, by_hand(small(), rows, y, cv=3))
 
 
-def test_a_validation_curve_is_a_row_for_each_value(rows, teacher):
+def test_validation_curve_has_a_row_for_each_value(rows, teacher):
     known, new = validation_curve(
         small(), rows, teacher, param_name="n_components", param_range=[2, 16], cv=2
     )
@@ -215,7 +215,7 @@ def test_a_validation_curve_is_a_row_for_each_value(rows, teacher):
     assert (known > new).all()
 
 
-def test_a_learning_curve_has_fits_to_the_first_rows(rows, teacher):
+def test_learning_curve_fits_to_the_first_rows(rows, teacher):
     _, known, new = learning_curve(small(), rows, teacher, train_sizes=[40, 120], cv=2)
     for i, (train, test) in enumerate(KFold(2).split(rows)):
         for j, size in enumerate((40, 120)):
@@ -227,7 +227,7 @@ def test_a_learning_curve_has_fits_to_the_first_rows(rows, teacher):
 
 @with_routing
 @pytest.mark.parametrize("incremental", [False, True])
-def test_a_learning_curve_splits_a_routed_teacher(rows, teacher, incremental):
+def test_learning_curve_splits_a_routed_teacher(rows, teacher, incremental):
     requests = {"teacher_embeddings": True}
     distiller = small().set_fit_request(**requests).set_score_request(**requests)
     distiller.set_partial_fit_request(**requests)
@@ -239,18 +239,18 @@ def test_a_learning_curve_splits_a_routed_teacher(rows, teacher, incremental):
         np.testing.assert_array_equal(part, same)
 
 
-def test_a_learning_curve_without_a_teacher_scores_against_the_rows(rows):
+def test_learning_curve_without_a_teacher_scores_against_the_rows(rows):
     _, _, new = learning_curve(small(), rows, None, train_sizes=[120], cv=2)
     for i, (train, test) in enumerate(KFold(2).split(rows)):
         assert new[0, i] == small().fit(rows[train]).score(rows[test])
 
 
-def test_cross_val_predict_wants_predictions_as_the_docs_say(rows):
+def test_cross_val_predict_refuses_an_estimator_without_predict(rows):
     with pytest.raises(ValueError, match="implementing 'fit' and 'predict'"):
         cross_val_predict(small(), rows, method="transform")
 
 
-# Searching with a scorer, over anything that transforms
+# Searches with a scorer, for any transformer
 
 
 TRANSFORMERS = {
@@ -262,7 +262,7 @@ TRANSFORMERS = {
 
 @TEACHERS
 @pytest.mark.parametrize("build", TRANSFORMERS.values(), ids=TRANSFORMERS.keys())
-def test_a_scorer_scores_what_comes_out_of_the_last_step(rows, teacher, build, taught):
+def test_a_scorer_compares_the_output_of_the_last_step(rows, teacher, build, taught):
     y = teacher if taught else None
     found = cross_val_score(build(), rows, y, cv=2, scoring=PerceptionCoherenceScorer())
     expected = by_hand(build(), rows, y)
@@ -270,7 +270,7 @@ def test_a_scorer_scores_what_comes_out_of_the_last_step(rows, teacher, build, t
 
 
 @TEACHERS
-def test_a_search_ranks_by_its_scorer(rows, teacher, taught):
+def test_grid_search_ranks_by_its_scorer(rows, teacher, taught):
     y = teacher if taught else None
     pipeline = make_pipeline(small(metric="euclidean"), Normalizer())
     grid = {"coherencedistiller__n_components": [2, 16]}
@@ -289,13 +289,13 @@ def test_a_search_ranks_by_its_scorer(rows, teacher, taught):
 @pytest.mark.parametrize(
     "labels", [lambda glosses: glosses.target[:240], lambda glosses: glosses.text[:240]]
 )
-def test_a_one_dimensional_y_is_no_teacher_to_a_scorer(glosses, rows, labels):
+def test_a_scorer_ignores_a_one_dimensional_y(glosses, rows, labels):
     svd, scorer = TruncatedSVD(4, random_state=0).fit(rows), PerceptionCoherenceScorer()
     expected = perception_coherence_score(rows, svd.transform(rows))
     assert scorer(svd, rows) == scorer(svd, rows, labels(glosses)) == expected
 
 
-def test_a_teacher_by_name_wins_over_y_in_a_scorer(glosses, rows, teacher):
+def test_teacher_embeddings_override_y_in_a_scorer(glosses, rows, teacher):
     svd, scorer = TruncatedSVD(4, random_state=0).fit(rows), PerceptionCoherenceScorer()
     expected = perception_coherence_score(teacher, svd.transform(rows))
     for y in (None, glosses.target[:240], rows):
@@ -303,8 +303,8 @@ def test_a_teacher_by_name_wins_over_y_in_a_scorer(glosses, rows, teacher):
     assert scorer(svd, rows) != expected
 
 
-def test_texts_are_scored_against_their_embeddings(glosses, teacher):
-    # Only the teacher has numbers to compare with.
+def test_a_scorer_compares_texts_with_the_teacher(glosses, teacher):
+    # Texts have no dissimilarities, so the score needs a teacher.
     texts = np.array(glosses.text[:240])
     pipeline = make_pipeline(TfidfVectorizer(min_df=2), TruncatedSVD(8, random_state=0))
     scorer = PerceptionCoherenceScorer()
@@ -322,7 +322,7 @@ def test_texts_are_scored_against_their_embeddings(glosses, teacher):
         (neighbor_recall_score, {"n_neighbors": 3, "teacher_metric": "manhattan"}),
     ],
 )
-def test_scores_and_their_options_can_be_chosen(rows, teacher, score, options):
+def test_a_scorer_passes_its_options_to_its_score(rows, teacher, score, options):
     svd = TruncatedSVD(4, random_state=0)
     found = cross_val_score(
         svd, rows, teacher, cv=2, scoring=PerceptionCoherenceScorer(score, **options)
@@ -333,13 +333,13 @@ def test_scores_and_their_options_can_be_chosen(rows, teacher, score, options):
     assert (found != default).all()
 
 
-def test_a_score_need_not_know_weights(rows, teacher):
+def test_a_scorer_takes_a_score_without_sample_weight(rows, teacher):
     svd = TruncatedSVD(4, random_state=0).fit(rows)
     expected = trustworthiness(teacher, svd.transform(rows))
     assert PerceptionCoherenceScorer(trustworthiness)(svd, rows, teacher) == expected
 
 
-def test_several_scores_are_found_in_one_go(rows, teacher):
+def test_grid_search_takes_several_scorers(rows, teacher):
     scores = {"coherence": perception_coherence_score, "recall": neighbor_recall_score}
     svd = TruncatedSVD(random_state=0)
     search = GridSearchCV(
@@ -361,7 +361,7 @@ def test_several_scores_are_found_in_one_go(rows, teacher):
 # Scorers as objects
 
 
-def test_a_scorer_shows_its_score_and_options():
+def test_repr_of_a_scorer_has_its_score_and_options():
     assert repr(PerceptionCoherenceScorer()) == (
         "PerceptionCoherenceScorer(perception_coherence_score)"
     )
@@ -373,7 +373,7 @@ def test_a_scorer_shows_its_score_and_options():
     )
 
 
-def test_a_scorer_shows_a_score_without_a_name():
+def test_repr_of_a_scorer_of_a_partial_function():
     scorer = PerceptionCoherenceScorer(functools.partial(neighbor_recall_score, n_neighbors=3))
     assert "neighbor_recall_score" in repr(scorer)
 
@@ -390,7 +390,7 @@ COPIES = {
 
 @with_routing
 @pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES.keys())
-def test_a_copy_of_a_scorer_scores_alike(rows, teacher, weights, duplicate):
+def test_a_copy_of_a_scorer_gives_the_same_scores(rows, teacher, weights, duplicate):
     scorer = PerceptionCoherenceScorer(neighbor_recall_score, n_neighbors=3)
     scorer.set_score_request(sample_weight="importance")
     copied = duplicate(scorer)
@@ -405,7 +405,7 @@ def test_a_copy_of_a_scorer_scores_alike(rows, teacher, weights, duplicate):
     assert (scores != unweighted).all()
 
 
-def test_a_scorer_goes_to_other_processes(rows, teacher):
+def test_a_scorer_gives_the_same_scores_in_other_processes(rows, teacher):
     scorer = PerceptionCoherenceScorer(neighbor_recall_score, n_neighbors=3)
     one, two = (
         GridSearchCV(
@@ -428,7 +428,7 @@ METADATA = pytest.mark.parametrize(
 )
 
 
-# Each gives the scores of the splits.
+# Each returns the score of every split.
 VALIDATIONS = {
     "GridSearchCV": lambda estimator, X, metadata, scorer: split_scores(
         GridSearchCV(estimator, {}, cv=3, scoring=scorer).fit(X, **metadata)
@@ -444,7 +444,7 @@ ALL_VALIDATIONS = pytest.mark.parametrize("validate", VALIDATIONS.values(), ids=
 
 
 def scores_with(rows, metadata, score, options):
-    """Scores of truncated SVDs, with the metadata of the held-out rows."""
+    """Scores of a truncated SVD on each split, with the metadata of the held-out rows."""
     metadata = {"teacher_embeddings": rows} | metadata
     scores = []
     for train, test in KFold(3).split(rows):
@@ -459,7 +459,7 @@ def scores_with(rows, metadata, score, options):
 @METADATA
 @pytest.mark.parametrize("alias", [False, True])
 @ALL_VALIDATIONS
-def test_metadata_reach_a_scorer_as_the_rows_are_split(
+def test_metadata_of_a_scorer_is_split_as_the_rows_are(
     rows, teacher, weights, names, alias, validate
 ):
     given = {"teacher_embeddings": teacher, "sample_weight": weights}
@@ -477,7 +477,7 @@ def test_metadata_reach_a_scorer_as_the_rows_are_split(
 
 
 @with_routing
-def test_fit_and_scorer_share_a_teacher_next_to_class_labels(glosses, rows, teacher):
+def test_fit_and_scorer_receive_the_teacher_next_to_class_labels(glosses, rows, teacher):
     distiller = small(metric="euclidean").set_fit_request(teacher_embeddings=True)
     found = cross_val_score(
         make_pipeline(distiller, Normalizer()),
@@ -495,8 +495,8 @@ def test_fit_and_scorer_share_a_teacher_next_to_class_labels(glosses, rows, teac
 @with_routing
 @ALL_VALIDATIONS
 @pytest.mark.parametrize("name", ["teacher_embeddings", "sample_weight"])
-def test_a_scorer_that_was_not_asked_refuses_metadata(rows, teacher, weights, validate, name):
-    # It would score by something else than the distiller learned from, and not say so.
+def test_a_scorer_without_a_request_refuses_metadata(rows, teacher, weights, validate, name):
+    # Otherwise the scores would silently ignore the metadata that the fit uses.
     metadata = {name: {"teacher_embeddings": teacher, "sample_weight": weights}[name]}
     distiller = small().set_fit_request(**{name: True})
     with pytest.raises(UnsetMetadataPassedError, match=rf"\[{name}\].*PerceptionCoherenceScorer"):
@@ -516,17 +516,17 @@ def test_a_scorer_can_decline_metadata(rows, teacher):
 
 
 @with_routing
-def test_a_scorer_asks_for_nothing_that_it_does_not_take():
+def test_a_scorer_refuses_a_request_for_unknown_metadata():
     with pytest.raises(TypeError, match="weights"):
         PerceptionCoherenceScorer().set_score_request(weights=True)
 
 
-def test_requests_are_for_metadata_routing():
+def test_a_request_without_metadata_routing_is_refused():
     with pytest.raises(RuntimeError, match="enable_metadata_routing=True"):
         PerceptionCoherenceScorer().set_score_request(sample_weight=True)
 
 
-def test_without_routing_weights_reach_a_scorer(rows, teacher, weights):
+def test_without_routing_a_scorer_receives_weights(rows, teacher, weights):
     scorer = PerceptionCoherenceScorer(neighbor_recall_score)
     search = GridSearchCV(small(), {}, cv=2, scoring=scorer)
     found = split_scores(search.fit(rows, teacher, sample_weight=weights))[0]
@@ -536,7 +536,7 @@ def test_without_routing_weights_reach_a_scorer(rows, teacher, weights):
         assert score == neighbor_recall_score(teacher[test], embedded, sample_weight=weights[test])
 
 
-def test_without_routing_weights_reach_several_scorers(rows, teacher, weights):
+def test_without_routing_several_scorers_receive_weights(rows, teacher, weights):
     scorers = {name: PerceptionCoherenceScorer() for name in ("first", "second")}
     search = GridSearchCV(small(), {}, cv=2, scoring=scorers, refit="first")
     results = search.fit(rows, teacher, sample_weight=weights).cv_results_
@@ -551,16 +551,16 @@ def test_without_routing_weights_reach_several_scorers(rows, teacher, weights):
 
 @pytest.fixture
 def entries(monkeypatch):
-    """How many dissimilarities each call of the scores has made."""
+    """Number of dissimilarities that each call of a score computes."""
     counts = []
-    look_at = _anchor_blocks.to_references
+    original = _anchor_blocks.to_references
 
     def counting(references, metric):
-        look = look_at(references, metric)
+        dissimilarities = original(references, metric)
 
         def from_anchors(anchors):
             counts.append(len(anchors) * len(references))
-            return look(anchors)
+            return dissimilarities(anchors)
 
         return from_anchors
 
@@ -568,7 +568,7 @@ def entries(monkeypatch):
     return counts
 
 
-def test_the_score_of_many_rows_is_sampled_and_repeatable(many_rows, entries):
+def test_score_of_many_rows_is_sampled_and_repeatable(many_rows, entries):
     distiller = small(max_iter=0).fit(many_rows[:200])
     score = distiller.score(many_rows)
     assert 0 < sum(entries) < len(many_rows) ** 2 / 10
@@ -578,18 +578,18 @@ def test_the_score_of_many_rows_is_sampled_and_repeatable(many_rows, entries):
     assert score != perception_coherence_score(many_rows, embedded, random_state=1)
 
 
-def test_large_folds_are_sampled_alike_each_time(many_rows, entries):
+def test_scores_of_large_folds_are_sampled_and_repeatable(many_rows, entries):
     distiller = small(max_iter=0)
     found = cross_val_score(distiller, many_rows, cv=2)
-    # One fold alone has as many pairs.
+    # Fewer than all pairs of a single fold.
     assert 0 < sum(entries) < (len(many_rows) / 2) ** 2
     again = cross_val_score(distiller, many_rows, cv=2, scoring=PerceptionCoherenceScorer())
     np.testing.assert_array_equal(found, again)
 
 
-def test_recall_of_many_rows_looks_from_some_of_them(many_rows, entries):
+def test_recall_of_many_rows_uses_a_sample_of_anchors(many_rows, entries):
     svd = TruncatedSVD(4, random_state=0).fit(many_rows[:200])
     score = PerceptionCoherenceScorer(neighbor_recall_score)(svd, many_rows)
-    # From 1,000 anchors, on both sides.
+    # 1,000 anchors, for teacher and student.
     assert 0 < sum(entries) <= 2 * 1000 * len(many_rows)
     assert score > 10 / len(many_rows)

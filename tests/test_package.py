@@ -14,7 +14,7 @@ MODULES = {
     ".".join(("skperco", *path.relative_to(FOLDER).with_suffix("").parts)): path
     for path in FOLDER.rglob("*.py")
 }
-# Each imports only from those before it.
+# Each package imports only from those before it.
 ORDER = [
     "utils",
     "dissimilarity",
@@ -34,7 +34,7 @@ PUBLIC = [
 
 
 def python(code):
-    """What another process prints, whose warnings are errors."""
+    """Output of a new process in which warnings are errors."""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -42,7 +42,7 @@ def python(code):
 
 
 def imported_by(module):
-    """Modules of the package that one of them imports from."""
+    """Modules of skperco that a module imports from."""
     imported = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -54,7 +54,7 @@ def imported_by(module):
 
 
 def all_imported_by(module):
-    """The same, and what these import in their turn."""
+    """Modules of skperco that a module imports from, directly or indirectly."""
     found, left = set(), imported_by(module)
     while left:
         name = left.pop()
@@ -65,13 +65,13 @@ def all_imported_by(module):
 
 
 def package_of(module):
-    """The package, or the module, of `skperco` that a module belongs to."""
+    """Name of the subpackage or top-level module that a module belongs to."""
     return module.split(".")[1] if "." in module else "__init__"
 
 
-def test_importing_warns_of_nothing_and_draws_in_only_what_it_declares():
-    # What torch and scikit-learn import on their own, pandas or rich if there are any, is their
-    # affair.
+def test_import_raises_no_warning_and_imports_only_declared_dependencies():
+    # torch and scikit-learn import optional packages, such as pandas or rich, if these are
+    # installed; they are not counted.
     loaded = python(
         "import sys, torch, joblib, sklearn.base, sklearn.callback, scipy.sparse.linalg;"
         "before = set(sys.modules);"
@@ -82,7 +82,7 @@ def test_importing_warns_of_nothing_and_draws_in_only_what_it_declares():
     assert set(loaded.split()) - sys.stdlib_module_names - declared == {"skperco"}
 
 
-def test_importing_leaves_the_global_random_states_alone():
+def test_import_does_not_change_global_random_states():
     draws = "import numpy, torch{}; numpy.random.seed(0); torch.manual_seed(0){};"
     show = "print(numpy.random.rand(), torch.rand(()).item())"
     untouched = python(draws.format("", "") + show)
@@ -90,7 +90,7 @@ def test_importing_leaves_the_global_random_states_alone():
 
 
 @pytest.mark.parametrize("named", PUBLIC, ids=lambda named: named.__name__)
-def test_public_names_are_documented(named):
+def test_public_names_have_docstrings(named):
     assert named.__doc__
     for name, member in vars(named).items() if isinstance(named, type) else ():
         if callable(member) and not name.startswith("_"):
@@ -102,7 +102,7 @@ def test_all_is_sorted(module):
     assert module.__all__ == sorted(module.__all__)
 
 
-def test_version_is_that_of_the_distribution():
+def test_version_equals_that_of_the_distribution():
     assert skperco.__version__ == metadata.version("skperco")
 
 
@@ -114,11 +114,11 @@ def test_packages_import_only_from_those_before_them(module):
         assert {package_of(name) for name in imported_by(module)} <= set(allowed)
 
 
-def test_every_package_has_a_place_in_the_order():
+def test_every_package_is_in_the_order_of_imports():
     packages = {package_of(module) for module in MODULES}
     assert packages == {*ORDER, "datasets", "__init__"}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_module_imports_itself_by_way_of_others(module):
+def test_there_are_no_circular_imports(module):
     assert module not in all_imported_by(module)

@@ -21,22 +21,22 @@ def new_rows(glosses):
 
 @pytest.fixture(scope="module")
 def labels(glosses):
-    """Whether the word that a gloss explains is a noun."""
+    """Whether the defined word is a noun."""
     return np.char.startswith(glosses.target_names[glosses.target[:240]].astype(str), "noun")
 
 
-# Steps are taken however few rows a fold has.
+# Without early stopping, since the folds are too small to hold rows out.
 small = partial(small, max_iter=4, early_stopping=False)
 
 
-def asking(distiller, **requests):
-    """The distiller, which asks for all metadata wherever it takes some."""
+def with_requests(distiller, **requests):
+    """The distiller with requests for all metadata, of fit and of score."""
     requests = {"teacher_embeddings": True, "sample_weight": True} | requests
     return distiller.set_fit_request(**requests).set_score_request(**requests)
 
 
 def classifier(distiller, **requests):
-    """Class labels from what the distiller makes of the rows."""
+    """A classifier of the embeddings."""
     step = LogisticRegression()
     return make_pipeline(distiller, step.set_fit_request(**requests) if requests else step)
 
@@ -44,7 +44,7 @@ def classifier(distiller, **requests):
 # Class labels
 
 
-def test_a_classifier_learns_its_labels_from_compressed_rows(glosses):
+def test_a_classifier_of_embeddings_beats_the_majority_class(glosses):
     X, y = glosses.data, glosses.target
     pipeline = make_pipeline(small(32), LogisticRegression(max_iter=1000)).fit(X[:600], y[:600])
     most_frequent = np.bincount(y[:600]).argmax()
@@ -52,24 +52,24 @@ def test_a_classifier_learns_its_labels_from_compressed_rows(glosses):
     assert accuracy > 2 * np.mean(y[600:1600] == most_frequent)
 
 
-def test_labels_have_no_say_in_the_compression(rows, new_rows, labels):
+def test_class_labels_do_not_change_the_embeddings(rows, new_rows, labels):
     pipeline = classifier(small()).fit(rows, labels)
     compressed = pipeline[:-1].transform(new_rows)
     assert compressed.shape == (100, 4)
     np.testing.assert_array_equal(compressed, small().fit(rows).transform(new_rows))
 
 
-def test_a_cached_fit_is_the_same(rows, new_rows, labels, tmp_path):
+def test_a_pipeline_with_memory_gives_the_same_results(rows, new_rows, labels, tmp_path):
     expected = classifier(small()).fit(rows, labels).predict_proba(new_rows)
     for _ in range(2):
         pipeline = classifier(small()).set_params(memory=str(tmp_path)).fit(rows, labels)
         np.testing.assert_array_equal(pipeline.predict_proba(new_rows), expected)
 
 
-# A teacher as y
+# A teacher given as y
 
 
-def test_a_two_dimensional_y_teaches_behind_other_steps(glosses, teacher):
+def test_a_two_dimensional_y_is_the_teacher_after_another_step(glosses, teacher):
     texts, new_texts = glosses.text[:240], glosses.text[240:340]
     pipeline = make_pipeline(TfidfVectorizer(min_df=2), small()).fit(texts, teacher)
     words = TfidfVectorizer(min_df=2)
@@ -82,7 +82,7 @@ def test_a_two_dimensional_y_teaches_behind_other_steps(glosses, teacher):
 
 
 @pytest.mark.parametrize("compose", [ColumnTransformer, FeatureUnion])
-def test_a_two_dimensional_y_teaches_side_by_side(rows, new_rows, teacher, compose):
+def test_a_two_dimensional_y_is_the_teacher_of_parallel_steps(rows, new_rows, teacher, compose):
     steps = [("first", small(4)), ("second", small(3))]
     if compose is ColumnTransformer:
         steps = [(*step, slice(0, 128)) for step in steps]
@@ -98,7 +98,7 @@ def no_score(estimator, X, y=None):
     return 0.0
 
 
-# Each gives the distiller all columns, and gives back what the distiller makes of them.
+# Each passes all columns to the distiller and returns its embeddings.
 CARRIERS = {
     "Pipeline": lambda distiller: make_pipeline(distiller),
     "Pipeline with a step behind": lambda distiller: make_pipeline(distiller, "passthrough"),
@@ -125,30 +125,32 @@ ALL_CARRIERS = pytest.mark.parametrize("carry", CARRIERS.values(), ids=CARRIERS.
 @pytest.mark.parametrize(
     "names", [["teacher_embeddings"], ["sample_weight"], ["teacher_embeddings", "sample_weight"]]
 )
-def test_metadata_reaches_the_distiller(rows, new_rows, teacher, weights, carry, names):
+def test_composite_estimators_pass_metadata_to_the_distiller(
+    rows, new_rows, teacher, weights, carry, names
+):
     given = {"teacher_embeddings": teacher, "sample_weight": weights}
     metadata = {name: given[name] for name in names}
-    found = carry(asking(small())).fit(rows, **metadata).transform(new_rows)
+    found = carry(with_requests(small())).fit(rows, **metadata).transform(new_rows)
     np.testing.assert_array_equal(found, small().fit(rows, **metadata).transform(new_rows))
     assert not np.allclose(found, small().fit(rows).transform(new_rows), atol=1e-2)
 
 
 @with_routing
 @ALL_CARRIERS
-def test_a_teacher_by_name_travels_next_to_class_labels(
+def test_composite_estimators_pass_the_teacher_next_to_class_labels(
     rows, new_rows, teacher, weights, labels, carry
 ):
     metadata = {"teacher_embeddings": teacher, "sample_weight": weights}
-    found = carry(asking(small())).fit(rows, labels, **metadata).transform(new_rows)
+    found = carry(with_requests(small())).fit(rows, labels, **metadata).transform(new_rows)
     np.testing.assert_array_equal(found, small().fit(rows, **metadata).transform(new_rows))
 
 
 @with_routing
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_classifier_has_the_labels_and_the_distiller_the_teacher(
+def test_the_classifier_receives_the_labels_and_the_distiller_the_teacher(
     rows, new_rows, teacher, weights, labels, weighted
 ):
-    pipeline = classifier(asking(small()), sample_weight=weighted)
+    pipeline = classifier(with_requests(small()), sample_weight=weighted)
     pipeline.fit(rows, labels, teacher_embeddings=teacher, sample_weight=weights)
     distiller = small().fit(rows, teacher_embeddings=teacher, sample_weight=weights)
     alone = LogisticRegression().fit(
@@ -159,7 +161,7 @@ def test_a_classifier_has_the_labels_and_the_distiller_the_teacher(
 
 
 @with_routing
-def test_aliases_give_two_distillers_a_teacher_each(rows, new_rows, teacher):
+def test_aliases_route_a_teacher_to_each_of_two_distillers(rows, new_rows, teacher):
     teachers = {"meaning": teacher, "detail": teacher[:, 200:230]}
     union = FeatureUnion(
         [(name, small().set_fit_request(teacher_embeddings=name)) for name in teachers]
@@ -173,14 +175,14 @@ def test_aliases_give_two_distillers_a_teacher_each(rows, new_rows, teacher):
 @with_routing
 @ALL_CARRIERS
 @pytest.mark.parametrize("name", ["teacher_embeddings", "sample_weight"])
-def test_metadata_that_nobody_asked_for_are_refused(rows, teacher, weights, carry, name):
+def test_metadata_without_a_request_is_refused(rows, teacher, weights, carry, name):
     metadata = {"teacher_embeddings": teacher, "sample_weight": weights}
     with pytest.raises(UnsetMetadataPassedError, match=rf"\[{name}\].*CoherenceDistiller\.fit"):
         carry(small()).fit(rows, **{name: metadata[name]})
 
 
 @with_routing
-def test_a_teacher_that_is_declined_stays_out(rows, new_rows, teacher):
+def test_a_distiller_can_decline_the_teacher(rows, new_rows, teacher):
     steps = {"alone": False, "taught": True}
     union = FeatureUnion(
         [(name, small().set_fit_request(teacher_embeddings=ask)) for name, ask in steps.items()]
@@ -191,9 +193,9 @@ def test_a_teacher_that_is_declined_stays_out(rows, new_rows, teacher):
 
 
 @with_routing
-def test_a_teacher_reaches_the_score_of_a_pipeline(glosses, rows, new_rows, teacher):
+def test_score_of_a_pipeline_receives_teacher_and_weights(glosses, rows, new_rows, teacher):
     new_teacher = glosses.data[240:340]
-    pipeline = make_pipeline(StandardScaler(), asking(small()))
+    pipeline = make_pipeline(StandardScaler(), with_requests(small()))
     pipeline.fit(rows, teacher_embeddings=teacher)
     weights = np.arange(100)
     found = pipeline.score(new_rows, teacher_embeddings=new_teacher, sample_weight=weights)
@@ -201,7 +203,7 @@ def test_a_teacher_reaches_the_score_of_a_pipeline(glosses, rows, new_rows, teac
     assert found == perception_coherence_score(new_teacher, embedded, sample_weight=weights)
 
 
-def test_without_routing_metadata_go_by_the_name_of_the_step(
+def test_without_routing_metadata_is_passed_by_the_name_of_the_step(
     rows, new_rows, teacher, weights, labels
 ):
     metadata = {"teacher_embeddings": teacher, "sample_weight": weights}
@@ -221,7 +223,7 @@ def test_cross_validation_splits_metadata_as_it_splits_rows(
 ):
     splits = KFold(3, shuffle=shuffle, random_state=0 if shuffle else None)
     found = cross_validate(
-        make_pipeline(asking(small())),
+        make_pipeline(with_requests(small())),
         rows,
         params={"teacher_embeddings": teacher, "sample_weight": weights},
         cv=splits,
@@ -239,11 +241,13 @@ def test_cross_validation_splits_metadata_as_it_splits_rows(
 
 
 @with_routing
-def test_a_search_splits_metadata_as_it_splits_rows(rows, teacher, weights):
+def test_grid_search_splits_metadata_as_it_splits_rows(rows, teacher, weights):
     metadata = {"teacher_embeddings": teacher, "sample_weight": weights}
-    union = FeatureUnion([("small", asking(small()))])
+    union = FeatureUnion([("small", with_requests(small()))])
     search = GridSearchCV(
-        make_pipeline(union, asking(small(2))), {"featureunion__small__n_components": [4, 9]}, cv=3
+        make_pipeline(union, with_requests(small(2))),
+        {"featureunion__small__n_components": [4, 9]},
+        cv=3,
     )
     results = search.fit(rows, **metadata).cv_results_
     for i, (train, test) in enumerate(KFold(3).split(rows)):
@@ -259,7 +263,7 @@ def test_a_search_splits_metadata_as_it_splits_rows(rows, teacher, weights):
 
 @pytest.fixture
 def recording():
-    """A distiller whose clones keep what they are given to fit, and the list that they keep."""
+    """A distiller whose clones append the arguments of fit to a list, and that list."""
     given = []
 
     class Recording(CoherenceDistiller):
@@ -275,14 +279,14 @@ def recording():
 @with_routing
 @pytest.mark.parametrize("carrier", ["Pipeline", "ColumnTransformer", "FeatureUnion"])
 @pytest.mark.parametrize("validate", ["GridSearchCV", "cross_validate"])
-def test_every_fold_has_the_rows_labels_teachers_and_weights_of_the_same_samples(
+def test_rows_labels_teacher_and_weights_of_every_fold_belong_together(
     rows, teacher, weights, labels, recording, carrier, validate
 ):
     distiller, given = recording
-    asks = distiller.set_fit_request(teacher_embeddings=True, sample_weight=True)
+    requesting = distiller.set_fit_request(teacher_embeddings=True, sample_weight=True)
     labeled = LogisticRegression().set_fit_request(sample_weight=True)
     labeled.set_score_request(sample_weight=True)
-    pipeline = make_pipeline(CARRIERS[carrier](asks), labeled)
+    pipeline = make_pipeline(CARRIERS[carrier](requesting), labeled)
     metadata = {"teacher_embeddings": teacher, "sample_weight": weights}
     splits = KFold(3, shuffle=True, random_state=0)
     folds = [train for train, _ in splits.split(rows)]
@@ -298,7 +302,7 @@ def test_every_fold_has_the_rows_labels_teachers_and_weights_of_the_same_samples
 
 
 @with_routing
-def test_cross_validation_refuses_metadata_that_nobody_asked_for(rows, teacher):
+def test_cross_validation_refuses_metadata_without_a_request(rows, teacher):
     with pytest.raises(UnsetMetadataPassedError, match=r"CoherenceDistiller\.fit"):
         cross_validate(small(), rows, params={"teacher_embeddings": teacher})
     only_to_fit = small().set_fit_request(teacher_embeddings=True)
@@ -306,7 +310,7 @@ def test_cross_validation_refuses_metadata_that_nobody_asked_for(rows, teacher):
         cross_validate(only_to_fit, rows, params={"teacher_embeddings": teacher})
 
 
-def test_without_routing_a_teacher_by_name_is_split_too(rows, new_rows, teacher):
+def test_without_routing_cross_validation_splits_the_teacher(rows, new_rows, teacher):
     found = cross_validate(
         small(), rows, params={"teacher_embeddings": teacher}, cv=3, return_estimator=True
     )
@@ -318,13 +322,13 @@ def test_without_routing_a_teacher_by_name_is_split_too(rows, new_rows, teacher)
 # Names of features
 
 
-def test_the_outputs_of_a_pipeline_have_names(rows):
+def test_names_of_the_outputs_of_a_pipeline(rows):
     pipeline = make_pipeline(StandardScaler(), small(3)).fit(rows)
     expected = ["coherencedistiller0", "coherencedistiller1", "coherencedistiller2"]
     assert pipeline.get_feature_names_out().tolist() == expected
 
 
-def test_columns_and_unions_put_the_name_of_the_step_first(rows):
+def test_column_transformer_and_union_prefix_names_with_the_step(rows):
     columns = ColumnTransformer(
         [("small", small(2), slice(0, 100)), ("as_is", "passthrough", [126, 127])]
     ).fit(rows)
@@ -342,7 +346,7 @@ def test_columns_and_unions_put_the_name_of_the_step_first(rows):
 
 
 def composed():
-    """A pipeline with a distiller in every place."""
+    """A pipeline with distillers in a ColumnTransformer, in a FeatureUnion and as its last step."""
     columns = ColumnTransformer(
         [("small", small(5), [f"d{i}" for i in range(100)]), ("as_is", "passthrough", ["d127"])]
     )
@@ -350,7 +354,7 @@ def composed():
     return Pipeline([("columns", columns), ("union", union), ("last", small(2))])
 
 
-def test_whole_pipelines_give_pandas(rows, teacher):
+def test_a_pipeline_returns_pandas_data_frames(rows, teacher):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(rows, columns=[f"d{i}" for i in range(128)], index=np.arange(240) + 7)
     expected = composed().fit(frame, teacher).transform(frame)
@@ -366,7 +370,7 @@ def test_whole_pipelines_give_pandas(rows, teacher):
     assert pipeline[-1].feature_names_in_.tolist() == between.columns.tolist()
 
 
-def test_whole_pipelines_give_polars(rows, teacher):
+def test_a_pipeline_returns_polars_data_frames(rows, teacher):
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(rows, schema=[f"d{i}" for i in range(128)])
     expected = composed().fit(frame, teacher).transform(frame)
@@ -382,14 +386,14 @@ def test_whole_pipelines_give_polars(rows, teacher):
 
 @with_routing
 def test_metadata_frames_are_split_by_position(rows, teacher, weights):
-    # Labels that are no positions, so that splitting by label would fail or mix rows up.
+    # An index that differs from the positions, so that splitting by label would mix rows up.
     pandas = pytest.importorskip("pandas")
     index = np.roll(np.arange(240), 9)
     frame, teacher_frame = (pandas.DataFrame(each, index=index) for each in (rows, teacher))
     series = pandas.Series(weights, index=index)
     found, expected = (
         cross_validate(
-            asking(small()),
+            with_requests(small()),
             X,
             params={"teacher_embeddings": taught, "sample_weight": weighted},
             cv=2,

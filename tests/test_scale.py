@@ -1,4 +1,4 @@
-"""Many rows pass through fit, transform and score without a table of all of them."""
+"""Memory of fit, transform and score with many rows."""
 
 import resource
 import subprocess
@@ -13,7 +13,7 @@ ROWS = 1_000_000
 
 
 @pytest.mark.slow
-def test_a_million_rows():
+def test_fit_and_scores_of_a_million_rows_need_little_memory():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((ROWS, 32), dtype=np.float32) * np.linspace(2, 0.1, 32, dtype="f")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -22,18 +22,16 @@ def test_a_million_rows():
     assert perception_coherence_score(X, small) > 0.8
     assert neighbor_recall_score(X, small, n_anchors=20) > 0
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    # One table of all rows against all would take 30,000 times the rows themselves.
+    # A dissimilarity matrix of all rows would take 30,000 times the memory of the rows.
     assert grown < 20 * X.nbytes
 
 
-# What resource.getrusage says of a new process may be the peak of the one that started it.
+# Not resource.getrusage, which may include the peak memory of the parent process.
 PRINT_PEAK = """
 with open("/proc/self/status") as status:
     print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
 """
-on_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="peak memory is read as Linux tells it"
-)
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 
 WIDE = """
 import sys
@@ -58,7 +56,7 @@ assert distiller.transform(X).shape == (n_rows, 64)
 
 
 def peak_of(code, *arguments):
-    """Bytes that another process has held, what Python and torch take themselves included."""
+    """Peak memory of a new process in bytes, Python and torch included."""
     command = [sys.executable, "-c", code + PRINT_PEAK, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout) * 1024
@@ -67,7 +65,7 @@ def peak_of(code, *arguments):
 @pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize("teacher", ["teacher", "none"])
-def test_wide_sparse_rows_need_little_memory(teacher):
+def test_fit_of_wide_sparse_rows_needs_little_memory(teacher):
     assert peak_of(WIDE, teacher) < 1.5e9
 
 
@@ -85,7 +83,7 @@ distiller.transform(X, out=out)
 
 @pytest.mark.slow
 @on_linux
-def test_files_of_a_million_rows_need_little_memory(tmp_path):
+def test_fit_of_memory_mapped_files_needs_little_memory(tmp_path):
     rng = np.random.default_rng(0)
     paths = [str(tmp_path / f"{name}.npy") for name in ("X", "teacher", "out")]
     for path in paths[:2]:
@@ -94,5 +92,5 @@ def test_files_of_a_million_rows_need_little_memory(tmp_path):
             block = rng.standard_normal((10_000, 384), dtype=np.float32)
             file[start : start + 10_000] = block * np.arange(1, 385, dtype="f") ** -0.5
         del file
-    # X and its teacher are 3 GB.
+    # X and its teacher take 3 GB.
     assert peak_of(MAPPED, *paths) < 2.5e9

@@ -1,8 +1,9 @@
-"""Fits by several processes, in processes of their own that talk by gloo."""
+"""Fits by several processes that communicate by gloo."""
 
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -26,38 +27,53 @@ pytestmark = pytest.mark.skipif(
     reason="needs gloo",
 )
 
-# Process r of n takes every n-th row from the r-th on, fits, and writes what it has got.
-WORKER = """
-import sys
+# A script for all processes: process r of n fits to every n-th row from the r-th on.
+BEGIN = """
 import numpy as np, torch
 from torch import distributed
 from skperco import CoherenceDistiller
-{before}
 distributed.init_process_group("gloo")
 rank, size = distributed.get_rank(), distributed.get_world_size()
-data = np.load(sys.argv[1])
+"""
+FIT = """
+data = np.load("{name}.npz")
 parts = [data[name][rank::size] for name in ("X", "teacher") if name in data]
 distiller = CoherenceDistiller(distributed=True, **{parameters})
-{fit}
-weights = torch.cat([part.flatten() for part in distiller.student_.state_dict().values()])
+{before}
+distiller.fit(*parts)
 np.savez(
-    f"{{sys.argv[2]}}/{{rank}}",
-    weights=weights,
-    embeddings=distiller.transform(data["X"]),
-    seen=distiller.n_samples_seen_,
+    f"{name} {{rank}}",
+    weights=torch.cat([part.flatten() for part in distiller.student_.state_dict().values()]),
+    embeddings=distiller.transform(data.get("new", data["X"])),
+    n_samples=distiller.n_samples_seen_,
     fraction=distiller.fraction_,
     losses=distiller.loss_curve_,
 )
+"""
+END = """
 distributed.destroy_process_group()
 """
 
 
-def together(folder, parameters, *, size=2, before="", fit="distiller.fit(*parts)", **data):
-    """What each of some processes has got, which fit together by torchrun."""
-    np.savez(folder / "data.npz", **data)
-    (folder / "worker.py").write_text(WORKER.format(parameters=parameters, before=before, fit=fit))
-    torchrun(folder, "worker.py", "data.npz", ".", size=size)
-    return [np.load(folder / f"{rank}.npz") for rank in range(size)]
+class Case(NamedTuple):
+    """A fit by several processes: its parameters, its data and code to run before it."""
+
+    parameters: dict
+    data: dict
+    before: str = ""
+
+
+def fit_together(folder, cases, size=2):
+    """Results of each case in each process, from one group of processes started by torchrun."""
+    script = [BEGIN]
+    for name, case in cases.items():
+        np.savez(folder / f"{name}.npz", **case.data)
+        script.append(FIT.format(name=name, parameters=case.parameters, before=case.before))
+    (folder / "worker.py").write_text("".join([*script, END]))
+    torchrun(folder, "worker.py", size=size)
+    return {
+        name: [np.load(folder / f"{name} {rank}.npz") for rank in range(size)] for name in cases
+    }
 
 
 def torchrun(folder, *arguments, size=2):
@@ -76,6 +92,7 @@ def torchrun(folder, *arguments, size=2):
 
 
 QUICK = {"n_components": 4, "max_iter": 12, "batch_size": 32, "n_references": 32}
+SEEDED = QUICK | {"random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -83,56 +100,63 @@ def rows():
     return load_wordnet_glosses().data[:600]
 
 
-@pytest.mark.parametrize(
-    ("parameters", "has_teacher"),
-    [
-        pytest.param({"random_state": 0}, False, marks=pytest.mark.slow),
-        ({"random_state": None}, False),
-        ({"student": "mlp", "hidden_layer_sizes": (8,), "random_state": 0}, True),
-    ],
-    ids=["compression", "no seed", "transfer"],
-)
-def test_every_process_ends_with_the_same_student(rows, tmp_path, parameters, has_teacher):
-    data = {"X": rows[:, ::2], "teacher": rows} if has_teacher else {"X": rows}
-    first, second = together(tmp_path, QUICK | parameters, **data)
-    for name in ("weights", "embeddings", "seen", "fraction", "losses"):
+MODULE = """
+class Module(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Linear(384, 4), torch.nn.BatchNorm1d(4))
+
+distiller.set_params(student=Module())
+"""
+
+
+@pytest.fixture(scope="module")
+def fits(rows, tmp_path_factory):
+    """Fits of all cases by the same two processes, since starting them takes most of the time."""
+    mlp = {"student": "mlp", "hidden_layer_sizes": (8,)}
+    X = np.zeros((400, 8), dtype=np.float32)
+    rng = np.random.default_rng(0)
+    X[::2, :4], X[1::2, 4:] = rng.normal(size=(2, 200, 4))
+    cases = {
+        "compression": Case(SEEDED, {"X": rows}),
+        "no seed": Case(QUICK, {"X": rows}),
+        "transfer": Case(SEEDED | mlp, {"X": rows[:, ::2], "teacher": rows}),
+        "module": Case(SEEDED, {"X": rows, "teacher": rows}, MODULE),
+        "orthogonal": Case(SEEDED | {"n_components": 8}, {"X": X}),
+    }
+    return fit_together(tmp_path_factory.mktemp("fits"), cases)
+
+
+@pytest.mark.parametrize("case", ["compression", "no seed", "transfer"])
+def test_every_process_ends_with_the_same_student(fits, case):
+    first, second = fits[case]
+    for name in ("weights", "embeddings", "n_samples", "fraction", "losses"):
         np.testing.assert_array_equal(first[name], second[name])
-    assert first["seen"] == len(rows)
+    assert first["n_samples"] == 600
     assert len(first["losses"]) in (0, 12)
     assert np.isfinite(first["weights"]).all()
 
 
-@pytest.mark.slow
-def test_a_group_of_one_fits_as_a_process_alone(rows, tmp_path):
-    (found,) = together(tmp_path, QUICK | {"random_state": 0}, size=1, X=rows)
-    # Of another number of threads, sums are rounded otherwise.
-    expected = CoherenceDistiller(**QUICK, random_state=0).fit(rows).transform(rows)
-    np.testing.assert_allclose(found["embeddings"], expected, atol=1e-3)
-
-
-def test_modules_of_ones_own_share_what_they_count(rows, tmp_path):
-    before = """
-class Module(torch.nn.Sequential):
-    def __init__(self):
-        super().__init__(torch.nn.Linear(384, 4), torch.nn.BatchNorm1d(4))
-"""
-    fit = "distiller.set_params(student=Module()).fit(parts[0], parts[0])"
-    parameters = QUICK | {"random_state": 0}
-    first, second = together(tmp_path, parameters, before=before, fit=fit, X=rows)
+def test_statistics_of_a_custom_module_are_the_same_in_every_process(fits):
+    first, second = fits["module"]
     np.testing.assert_array_equal(first["weights"], second["weights"])
 
 
-def test_rows_of_one_process_only_are_learned_by_all(rows, tmp_path):
-    """What the second process has lies in directions of which the first knows nothing."""
-    X = np.zeros((400, 8), dtype=np.float32)
-    rng = np.random.default_rng(0)
-    X[::2, :4], X[1::2, 4:] = rng.normal(size=(2, 200, 4))
-    first, second = together(tmp_path, QUICK | {"n_components": 8, "random_state": 0}, X=X)
+def test_the_student_learns_from_the_rows_of_all_processes(fits):
+    # The rows of the two processes lie in orthogonal subspaces.
+    first, second = fits["orthogonal"]
     np.testing.assert_array_equal(first["weights"], second["weights"])
     assert np.linalg.matrix_rank(first["embeddings"], tol=1e-3) == 8
 
 
-TALK = """
+@pytest.mark.slow
+def test_a_group_of_one_process_fits_as_a_process_without_a_group(rows, tmp_path):
+    found = fit_together(tmp_path, {"alone": Case(SEEDED, {"X": rows})}, size=1)["alone"][0]
+    expected = CoherenceDistiller(**SEEDED).fit(rows).transform(rows)
+    # The number of threads may differ, and with it the rounding of sums.
+    np.testing.assert_allclose(found["embeddings"], expected, atol=1e-3)
+
+
+COLLECTIVES = """
 import numpy as np, torch
 from torch import distributed
 from skperco.training._distributed import Processes
@@ -147,7 +171,7 @@ given = [torch.full((2, 2), float(rank)), torch.tensor([3.0 * rank])]
 whole, part = processes.all_reduce_mean(given)
 assert whole.tolist() == [[0.5, 0.5], [0.5, 0.5]] and part.tolist() == [1.5]
 module = torch.nn.Linear(3, 2)
-module.weight.data = module.weight.data.T.contiguous().T  # not as broadcasts like it
+module.weight.data = module.weight.data.T.contiguous().T  # not contiguous
 torch.nn.init.constant_(module.weight, rank)
 processes.broadcast_module(module)
 assert (module.weight == 0).all()
@@ -158,12 +182,12 @@ distributed.destroy_process_group()
 """
 
 
-def test_what_processes_tell_each_other(tmp_path):
-    (tmp_path / "talk.py").write_text(TALK)
-    torchrun(tmp_path, "talk.py")
+def test_collectives_of_two_processes(tmp_path):
+    (tmp_path / "collectives.py").write_text(COLLECTIVES)
+    torchrun(tmp_path, "collectives.py")
 
 
-def test_anchors_are_compared_with_the_references_of_all_processes(rows):
+def test_references_of_all_processes_are_gathered(rows):
     class Echo(Processes):
         def all_gather(self, tensor):
             return torch.cat([tensor, tensor])
@@ -181,7 +205,7 @@ def test_anchors_are_compared_with_the_references_of_all_processes(rows):
     assert ranks.shape == (16, 60)
 
 
-def test_processes_draw_other_numbers_but_the_first_its_own():
+def test_every_process_but_the_first_has_another_seed():
     alone, second = Processes(), Processes()
     second.size, second.rank = 2, 1
     generator = torch.Generator().manual_seed(3)
@@ -191,7 +215,7 @@ def test_processes_draw_other_numbers_but_the_first_its_own():
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
-def test_the_pool_is_a_bounded_sample_of_all(monkeypatch, kind):
+def test_gathered_samples_are_a_bounded_sample_of_all_processes(monkeypatch, kind):
     from skperco.training._samples import Samples
 
     sizes = (30, 70)
@@ -216,7 +240,7 @@ def test_the_pool_is_a_bounded_sample_of_all(monkeypatch, kind):
     assert first_column.ravel().tolist() == [0] * 6 + [1] * 14
 
 
-def test_a_group_that_nobody_has_made(rows, monkeypatch):
+def test_a_missing_process_group_is_refused(rows, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="init_process_group"):
         small(distributed=True).fit(rows)
@@ -225,19 +249,19 @@ def test_a_group_that_nobody_has_made(rows, monkeypatch):
 
 @pytest.fixture
 def one_of_two(monkeypatch):
-    """As if there was another process, which never answers."""
+    """Simulate the first of two processes; the other never answers."""
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda values: None)
 
 
-def test_a_stream_belongs_to_one_process(rows, one_of_two):
+def test_partial_fit_by_several_processes_is_refused(rows, one_of_two):
     with pytest.raises(ValueError, match="a stream belongs to one process"):
         small(distributed=True).partial_fit(rows)
 
 
-def test_a_table_belongs_to_one_process(rows, one_of_two):
+def test_a_precomputed_teacher_of_several_processes_is_refused(rows, one_of_two):
     distiller = small(distributed=True, teacher_metric="precomputed")
     with pytest.raises(
         ValueError, match="distributed=True does not support teacher_metric='precomputed'"
@@ -246,30 +270,23 @@ def test_a_table_belongs_to_one_process(rows, one_of_two):
 
 
 @pytest.mark.slow
-def test_two_processes_are_as_good_as_one_of_as_many_references(tmp_path):
+def test_two_processes_score_as_well_as_one_with_as_many_references(tmp_path):
     rows = load_wordnet_glosses().data
-    learned, judged = rows[:4000], rows[4000:]
+    data = {"X": rows[:4000], "new": rows[4000:]}
     scores = {1: [], 2: []}
-    for seed in range(3):
-        for size in scores:
-            folder = tmp_path / f"{seed} {size}"
-            folder.mkdir()
-            parameters = {
-                "n_components": 16,
-                "n_references": 512 // size,
-                "batch_size": 2048 // size,
-                "random_state": seed,
-            }
-            fit = "distiller.fit(*parts); data = {'X': np.load('judged.npy')}"
-            np.save(folder / "judged.npy", judged)
-            found = together(folder, parameters, size=size, fit=fit, X=learned)
-            embeddings = found[0]["embeddings"]
-            scores[size].append(
-                [
-                    perception_coherence_score(judged, embeddings),
-                    neighbor_recall_score(judged, embeddings),
-                ]
-            )
+    for size in scores:
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        parameters = {
+            "n_components": 16,
+            "n_references": 512 // size,
+            "batch_size": 2048 // size,
+        }
+        cases = {f"seed {i}": Case(parameters | {"random_state": i}, data) for i in range(3)}
+        for first, *_ in fit_together(folder, cases, size=size).values():
+            embeddings = first["embeddings"]
+            coherence = perception_coherence_score(data["new"], embeddings)
+            scores[size].append([coherence, neighbor_recall_score(data["new"], embeddings)])
     one, two = (np.array(scores[size]) for size in (1, 2))
     noise = np.hypot(one.std(axis=0, ddof=1), two.std(axis=0, ddof=1))
     assert (np.abs(one.mean(axis=0) - two.mean(axis=0)) < 2 * noise + 1e-3).all()

@@ -9,12 +9,12 @@ from skperco import neighbor_recall_score, perception_coherence_score
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.training._holdout import HoldoutScorer, HoldoutScores, farthest
 
-SHARES = st.floats(0, 1)
+FRACTIONS = st.floats(0, 1)
 TOL = 5e-4
-JUDGMENTS = st.builds(
+SCORES = st.builds(
     HoldoutScores,
-    hnp.arrays(np.float64, 6, elements=SHARES),
-    hnp.arrays(np.float64, 6, elements=SHARES),
+    hnp.arrays(np.float64, 6, elements=FRACTIONS),
+    hnp.arrays(np.float64, 6, elements=FRACTIONS),
     st.just(np.array([1.0, 2.0, 0.5, 1.0, 3.0, 1.0])),
 )
 
@@ -33,50 +33,50 @@ def uniform(coherence, recall, n=6):
     st.sampled_from(["cosine", "correlation", "euclidean"]),
     st.booleans(),
 )
-def test_the_judge_agrees_with_the_scores(seed, metric, teacher_metric, weighted):
+def test_holdout_scores_equal_the_public_scores(seed, metric, teacher_metric, weighted):
     teacher, images = embeddings(seed), embeddings(seed + 1, d=2)
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.5, 2, size=30) if weighted else np.ones(30)
-    judged = HoldoutScorer(
+    scores = HoldoutScorer(
         dissimilarity_table(teacher, teacher_metric, device="cpu"), metric, weights, 1
     )(images)
     options = {"metric": metric, "teacher_metric": teacher_metric, "sample_weight": weights}
     coherence = perception_coherence_score(teacher, images, **options)
-    assert judged.coherence == pytest.approx(coherence, abs=1e-12)
+    assert scores.coherence == pytest.approx(coherence, abs=1e-12)
     recall = neighbor_recall_score(teacher, images, n_neighbors=1, **options)
-    assert judged.recall == pytest.approx(recall, abs=1e-12)
+    assert scores.recall == pytest.approx(recall, abs=1e-12)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-def test_the_parts_of_a_judge_do_not_show(weighted, monkeypatch):
+def test_holdout_scores_do_not_depend_on_the_block_size(weighted, monkeypatch):
     teacher, images = embeddings(0), embeddings(1, d=2)
     weights = np.arange(1.0, 31) if weighted else np.ones(30)
     table = dissimilarity_table(teacher, "cosine", device="cpu")
     whole = HoldoutScorer(table, "cosine", weights, 3)(images)
     monkeypatch.setattr("skperco.metrics._concordance._ENTRIES_PER_CHUNK", 7 * 29)
-    judge = HoldoutScorer(table, "cosine", weights, 3)
-    assert len(judge.blocks) == 5
-    np.testing.assert_allclose(judge(images).coherences, whole.coherences, atol=1e-12)
-    np.testing.assert_array_equal(judge(images).recalls, whole.recalls)
+    scorer = HoldoutScorer(table, "cosine", weights, 3)
+    assert len(scorer.blocks) == 5
+    np.testing.assert_allclose(scorer(images).coherences, whole.coherences, atol=1e-12)
+    np.testing.assert_array_equal(scorer(images).recalls, whole.recalls)
 
 
-def test_the_judge_of_two_rows_sees_one_neighbor():
+def test_recall_of_two_rows_is_one():
     rows = embeddings(0, n=2)
-    judged = HoldoutScorer(
+    scores = HoldoutScorer(
         dissimilarity_table(rows, "cosine", device="cpu"), "cosine", np.ones(2), 1
     )(rows)
-    assert judged.recall == 1
+    assert scores.recall == 1
 
 
-def test_a_constant_student_is_at_chance():
-    judged = HoldoutScorer(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30), 1)(
+def test_a_constant_student_scores_chance():
+    scores = HoldoutScorer(torch.from_numpy(np.abs(embeddings(0, d=30))), "cosine", np.ones(30), 1)(
         np.ones((30, 2))
     )
-    assert judged.coherence == 0.5
-    assert judged.recall == pytest.approx(1 / 29)
+    assert scores.coherence == 0.5
+    assert scores.recall == pytest.approx(1 / 29)
 
 
-def test_rows_that_see_only_ties_are_left_out():
+def test_rows_with_only_ties_are_left_out_of_the_mean():
     coherences = np.array([0.6, np.nan, 0.8])
     assert HoldoutScores(coherences, np.ones(3), np.array([1, 5, 3])).coherence == pytest.approx(
         0.75
@@ -84,32 +84,32 @@ def test_rows_that_see_only_ties_are_left_out():
     assert np.isnan(HoldoutScores(np.full(3, np.nan), np.ones(3), np.ones(3)).coherence)
 
 
-@given(JUDGMENTS, SHARES)
-def test_rank_power_weighs_coherence_against_recall(judged, power):
-    assert judged.criterion(1) == pytest.approx(judged.coherence)
-    assert judged.criterion(0) == pytest.approx(judged.recall)
-    between = sorted([judged.coherence, judged.recall])
-    assert between[0] - 1e-12 <= judged.criterion(power) <= between[1] + 1e-12
+@given(SCORES, FRACTIONS)
+def test_rank_power_weights_coherence_against_recall(scores, power):
+    assert scores.criterion(1) == pytest.approx(scores.coherence)
+    assert scores.criterion(0) == pytest.approx(scores.recall)
+    between = sorted([scores.coherence, scores.recall])
+    assert between[0] - 1e-12 <= scores.criterion(power) <= between[1] + 1e-12
 
 
-@given(JUDGMENTS, SHARES)
-def test_scores_keep_and_match_themselves(judged, power):
-    assert judged.keeps(judged, power, TOL)
-    assert judged.matches(judged, power)
+@given(SCORES, FRACTIONS)
+def test_scores_are_accepted_against_themselves(scores, power):
+    assert scores.keeps(scores, power, TOL)
+    assert scores.matches(scores, power)
 
 
 @pytest.mark.parametrize(("power", "kept"), [(0, False), (0.3, False), (0.5, False), (0.6, True)])
-def test_recall_must_not_fall_up_to_a_rank_power_of_one_half(power, kept):
+def test_recall_must_not_fall_if_rank_power_is_at_most_one_half(power, kept):
     assert uniform(0.9, 0.5).keeps(uniform(0.6, 0.6), power, TOL) == kept
 
 
 @pytest.mark.parametrize(("power", "kept"), [(0, True), (0.3, True), (0.5, False), (1, False)])
-def test_coherence_may_fall_below_a_rank_power_of_one_half(power, kept):
+def test_coherence_may_fall_if_rank_power_is_below_one_half(power, kept):
     assert uniform(0.6, 0.9).keeps(uniform(0.7, 0.6), power, TOL) == kept
 
 
-def judged_lower_by(errors, side):
-    """Before and after a change of one figure, whose mean is so many standard errors below 0."""
+def scores_lowered_by(errors, side):
+    """Scores before and after a change whose mean is `errors` standard errors below 0."""
     change = np.array([1.0, -1.0] * 8) / 8
     change -= errors * np.std(change) / len(change) ** 0.5
     before = uniform(0.5, 0.5, n=16)
@@ -117,21 +117,21 @@ def judged_lower_by(errors, side):
 
 
 @pytest.mark.parametrize(("lost", "allowed"), [(0.0004, True), (0.0006, False)])
-def test_coherence_may_fall_by_tol(lost, allowed):
+def test_coherence_may_fall_by_the_tolerance(lost, allowed):
     before, after = uniform(0.8, 0.5), uniform(0.8 - lost, 0.5)
     assert [after.keeps(before, power, TOL) for power in (0.4, 0.5, 1)] == [True, allowed, allowed]
 
 
 @pytest.mark.parametrize(("errors", "allowed"), [(1.8, True), (2.2, False)])
 def test_recall_may_fall_by_two_standard_errors(errors, allowed):
-    before, after = judged_lower_by(errors, "recalls")
+    before, after = scores_lowered_by(errors, "recalls")
     assert [after.keeps(before, power, TOL) for power in (0, 0.5, 0.6)] == [allowed, allowed, True]
 
 
 @pytest.mark.parametrize(("errors", "allowed"), [(0.8, True), (1.2, False)])
 @pytest.mark.parametrize(("side", "power"), [("recalls", 0), ("coherences", 1)])
-def test_the_criterion_may_fall_by_a_standard_error(errors, allowed, side, power):
-    before, after = judged_lower_by(errors, side)
+def test_the_weighted_score_may_fall_by_one_standard_error(errors, allowed, side, power):
+    before, after = scores_lowered_by(errors, side)
     assert after.matches(before, power) == allowed
 
 
@@ -146,24 +146,24 @@ def test_the_criterion_may_fall_by_a_standard_error(errors, allowed, side, power
         ([0.5, 0.4, 0.6], 2),
     ],
 )
-def test_the_farthest_is_the_last_that_matches_the_best(coherences, chosen):
+def test_the_largest_fraction_within_one_standard_error_is_selected(coherences, chosen):
     assert farthest([uniform(coherence, 0.5) for coherence in coherences], 1, TOL) == chosen
 
 
 @pytest.mark.parametrize(("power", "chosen"), [(0.4, 3), (0.5, 2), (0.9, 2)])
-def test_the_farthest_is_nearly_as_coherent_as_the_best_on_the_path(power, chosen):
+def test_the_selected_fraction_is_within_the_tolerance_of_the_maximum_coherence(power, chosen):
     coherences = [0.5, 0.508, 0.506, 0.504]
     recalls = [0.5, 0.6, 0.7, 0.9]
-    judgments = [uniform(*both) for both in zip(coherences, recalls, strict=True)]
-    assert farthest(judgments, power, TOL) == chosen
+    scores = [uniform(*both) for both in zip(coherences, recalls, strict=True)]
+    assert farthest(scores, power, TOL) == chosen
 
 
-@given(st.lists(JUDGMENTS, min_size=1, max_size=5), SHARES)
-def test_the_farthest_is_acceptable_relative_to_the_first(judgments, power):
-    assert judgments[farthest(judgments, power, TOL)].keeps(judgments[0], power, TOL)
+@given(st.lists(SCORES, min_size=1, max_size=5), FRACTIONS)
+def test_the_selected_fraction_is_accepted_against_the_initialization(scores, power):
+    assert scores[farthest(scores, power, TOL)].keeps(scores[0], power, TOL)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("power", [0, 0.3, 0.5, 1])
-def test_the_first_is_chosen_if_all_scores_are_undefined(power):
+def test_fraction_zero_is_selected_if_the_teacher_has_only_ties(power):
     assert farthest([uniform(np.nan, 0.5) for _ in range(3)], power, TOL) == 0

@@ -32,7 +32,7 @@ def far(teacher):
     )
 
 
-def test_the_near_term_draws_from_the_lists_of_its_anchors(teacher, near):
+def test_local_term_draws_neighbors_of_its_anchors_and_their_ranks(teacher, near):
     anchors = torch.tensor([7, 3, 7])
     (same, listed), target = near.draw(anchors)
     neighbors, log_ranks = teacher.nearest(20)
@@ -43,20 +43,20 @@ def test_the_near_term_draws_from_the_lists_of_its_anchors(teacher, near):
     assert not torch.equal(listed[0], listed[2])
 
 
-def test_the_far_term_wants_the_ranks_that_the_teacher_sees(rows, far):
+def test_targets_of_the_global_term_are_the_ranks_of_the_teacher(rows, far):
     (anchors, references), target = far.draw(torch.arange(40, 50))
     cosines = torch.nn.functional.cosine_similarity(rows[anchors][:, None], rows[references], dim=2)
     torch.testing.assert_close(target, percentile_rank(-cosines))
 
 
-def test_the_far_term_ranks_for_the_anchors_that_are_paired_only(far):
+def test_global_term_ranks_only_the_selected_anchors(far):
     (anchors, _), target = far.draw(torch.arange(40).repeat(10))
     assert len(anchors) == len(target) == 300
     assert torch.equal(anchors, torch.arange(40).repeat(10)[: len(anchors)])
 
 
 @pytest.mark.parametrize("term", ["near", "far"])
-def test_a_student_that_sees_what_the_teacher_sees_loses_less(rows, term, request):
+def test_the_loss_of_the_teacher_itself_is_below_that_of_random_rows(rows, term, request):
     term = request.getfixturevalue(term)
     numbers, target = term.draw(torch.arange(N_ROWS))
     others = torch.randn(rows.shape, generator=torch.Generator().manual_seed(1))

@@ -26,7 +26,7 @@ def monitor_of(**options):
 
 
 class Recorder:
-    """Keeps what it is told, and stops the rounds of a student when told to."""
+    """Records tasks and students; stops the rounds after a given one."""
 
     def __init__(self, stop_after=None):
         self.stop_after = stop_after
@@ -48,7 +48,7 @@ class Recorder:
         self.tasks.append("teardown")
 
 
-def test_callbacks_see_every_round_of_every_student(rows):
+def test_callbacks_are_called_for_every_round_of_every_student(rows):
     recorder = Recorder()
     small(early_stopping=False).set_callbacks(recorder).fit(rows)
     one_round = ["begin round", "end round"]
@@ -61,7 +61,7 @@ def test_callbacks_see_every_round_of_every_student(rows):
 
 
 @pytest.mark.parametrize("student", ["linear", "mlp"])
-def test_callbacks_see_students_that_move_from_round_to_round(rows, student):
+def test_callbacks_receive_the_student_of_every_round(rows, student):
     recorder = Recorder()
     distiller = small(early_stopping=False, student=student).set_callbacks(recorder).fit(rows)
     images = []
@@ -76,12 +76,12 @@ def test_callbacks_see_students_that_move_from_round_to_round(rows, student):
         np.testing.assert_array_equal(last, distiller.transform(rows))
 
 
-def test_watching_changes_nothing(rows):
+def test_callbacks_do_not_change_the_result(rows):
     watched = small().set_callbacks(Recorder(), monitor_of()).fit(rows)
     np.testing.assert_array_equal(watched.transform(rows), small().fit(rows).transform(rows))
 
 
-def test_callbacks_are_told_the_weights_and_the_teacher(rows):
+def test_callbacks_receive_the_weights_and_the_teacher(rows):
     weights = np.random.default_rng(0).uniform(1, 2, len(rows))
     teacher = rows[:, ::-1].copy()
     recorder = Recorder()
@@ -92,20 +92,20 @@ def test_callbacks_are_told_the_weights_and_the_teacher(rows):
         np.testing.assert_array_equal(metadata["sample_weight"], weights)
 
 
-def test_a_callback_can_stop_the_steps(rows):
+def test_a_callback_can_stop_training(rows):
     distiller = small(early_stopping=False).set_callbacks(Recorder(stop_after=3)).fit(rows)
-    # The 25 steps come in rounds of 3 and 2.
+    # The 25 steps are divided into rounds of 3 and 2 steps.
     assert len(distiller.loss_curve_) == 12
     assert len(small(early_stopping=False).fit(rows).loss_curve_) == 25
 
 
-def test_no_steps_are_no_rounds(rows):
+def test_max_iter_zero_has_no_rounds(rows):
     recorder = Recorder()
     small(max_iter=0).set_callbacks(recorder).fit(rows)
     assert recorder.tasks == ["setup", "begin fit", "end fit", "teardown"]
 
 
-def test_a_scoring_monitor_follows_the_fit(rows):
+def test_a_scoring_monitor_records_a_score_for_every_round(rows):
     monitor = monitor_of()
     distiller = small(early_stopping=False).set_callbacks(monitor).fit(rows)
     log = monitor.get_logs().data
@@ -115,14 +115,14 @@ def test_a_scoring_monitor_follows_the_fit(rows):
     assert len(set(scores)) > 5
 
 
-def test_a_scoring_monitor_takes_the_scorer_of_any_transformer(rows):
+def test_a_scoring_monitor_uses_the_options_of_its_scorer(rows):
     monitor = monitor_of(metric="euclidean")
     distiller = small(early_stopping=False).set_callbacks(monitor).fit(rows)
     last = monitor.get_logs().data[-1]["coherence"]
     assert last == pytest.approx(PerceptionCoherenceScorer(metric="euclidean")(distiller, rows))
 
 
-def test_a_scoring_monitor_follows_every_fit_of_a_search(rows):
+def test_a_scoring_monitor_records_every_fit_of_a_search(rows):
     monitor = monitor_of()
     distiller = small(early_stopping=False).set_callbacks(monitor)
     GridSearchCV(distiller, {"n_components": [2, 4]}, cv=2).fit(rows)
@@ -140,7 +140,7 @@ def test_a_progress_bar_shows_the_fit(rows, search, capsys):
     assert "CoherenceDistiller" in capsys.readouterr().out
 
 
-def test_callbacks_watch_the_batches_of_a_stream(rows):
+def test_callbacks_are_called_for_every_batch_of_a_stream(rows):
     recorder = Recorder()
     distiller = small().set_callbacks(recorder)
     for batch in np.array_split(rows, 2):
@@ -163,11 +163,11 @@ def test_a_line_is_printed_for_every_round(rows, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_left_is_the_steps_to_come_and_the_students_after_them():
+def test_forecast_counts_the_remaining_steps_and_the_final_fit():
     now = iter([100.0, 103.0, 104.0, 107.0, 107.0, 110.0, 111.0])
     forecast = Forecast(2, clock=lambda: next(now))
     forecast.begin_steps()
-    # One of four steps took a second, and the closed form three: 3 more steps, and 3 + 4 again.
+    # A step took one second and the closed form three: 3 more steps, then 3 + 4 seconds again.
     assert forecast.seconds_left(1, 4) == 10
     assert forecast.seconds_left(4, 4) == 7
     forecast.end_steps()
@@ -175,7 +175,7 @@ def test_what_is_left_is_the_steps_to_come_and_the_students_after_them():
     assert forecast.seconds_left(1, 4) == 3
 
 
-def test_the_log_is_silent_unless_somebody_listens(rows, caplog, capsys):
+def test_rounds_are_logged_only_at_level_info(rows, caplog, capsys):
     small().fit(rows)
     assert not caplog.records
     caplog.set_level("INFO", logger="skperco")

@@ -29,13 +29,13 @@ def stream_of(batches, seed=0, max_samples=1000):
     return stream
 
 
-def test_a_short_stream_is_kept_as_it_came():
+def test_a_short_stream_is_kept_in_order():
     stream = stream_of([[3, 1], [2], [5, 4]])
     np.testing.assert_array_equal(kept_of(stream), [3, 1, 2, 5, 4])
     assert stream.n_seen == 5
 
 
-def test_of_a_long_stream_every_row_is_kept_as_often():
+def test_reservoir_sampling_keeps_every_row_with_the_same_probability():
     batches = np.split(np.arange(40), [3, 20, 21, 39])
     counts = np.zeros(40)
     for seed in range(2000):
@@ -43,7 +43,7 @@ def test_of_a_long_stream_every_row_is_kept_as_often():
         assert len(set(kept)) == 8
         assert (np.diff(kept) > 0).all()
         counts[kept] += 1
-    # Each row is kept in a fifth of the runs: 400 times, give or take 18.
+    # Each row is kept in a fifth of the runs: 400 times, with a standard deviation of 18.
     assert np.abs(counts - 400).max() < 80
 
 
@@ -61,7 +61,7 @@ def test_weights_and_teachers_stay_with_their_rows():
     np.testing.assert_array_equal(stream.samples.teacher[:, 0], 100 * kept_of(stream))
 
 
-def test_a_stream_is_fitted_again_when_it_has_grown_by_a_tenth():
+def test_a_stream_is_refitted_after_growing_by_a_tenth():
     stream = stream_of([range(100)])
     assert stream.should_refit
     stream = stream._replace(n_learned=100).update(samples_of(range(9)))
@@ -69,7 +69,7 @@ def test_a_stream_is_fitted_again_when_it_has_grown_by_a_tenth():
     assert stream.update(samples_of([0])).should_refit
 
 
-# As the distiller uses it
+# Through partial_fit of the estimator
 
 
 def streamed(distiller, *columns):
@@ -80,7 +80,7 @@ def streamed(distiller, *columns):
 
 @pytest.mark.parametrize("student", ["linear", "mlp"])
 @pytest.mark.parametrize("kind", ["compression", "transfer", "sparse"])
-def test_batches_teach_what_one_fit_to_all_of_them_does(rows, kind, student):
+def test_partial_fit_to_batches_equals_fit_to_all_rows(rows, kind, student):
     columns = {
         "compression": (rows,),
         "transfer": (rows[:, ::2], rows),
@@ -92,13 +92,13 @@ def test_batches_teach_what_one_fit_to_all_of_them_does(rows, kind, student):
     assert distiller.n_samples_seen_ == whole.n_samples_seen_ == 400
 
 
-def test_every_batch_leaves_a_student(rows):
+def test_the_student_is_usable_after_every_batch(rows):
     distiller = small()
     scores = [distiller.partial_fit(batch).score(rows) for batch in np.split(rows, 4)]
     assert scores[-1] > scores[0] > 0.6
 
 
-def test_weights_count_in_every_batch(rows):
+def test_partial_fit_uses_the_weights_of_every_batch(rows):
     weights = np.random.default_rng(0).integers(0, 3, 400).astype(float)
     distiller = small()
     for batch in np.split(np.arange(400), 4):
@@ -108,14 +108,14 @@ def test_weights_count_in_every_batch(rows):
     assert distiller.n_samples_seen_ == np.count_nonzero(weights)
 
 
-def test_a_long_stream_is_fitted_by_a_sample_of_it(rows):
+def test_max_samples_bounds_the_rows_that_are_kept(rows):
     distiller = streamed(small(max_samples=250), rows)
     assert distiller._stream.samples.n_rows == 250
     assert distiller.n_samples_seen_ == 400
     assert distiller.score(rows) > 0.65
 
 
-def test_few_more_rows_wait_for_others(rows):
+def test_a_small_batch_causes_no_refit_until_the_stream_has_grown(rows):
     distiller = small().partial_fit(rows[:300])
     before = distiller.transform(rows)
     np.testing.assert_array_equal(distiller.partial_fit(rows[300:320]).transform(rows), before)
@@ -124,7 +124,7 @@ def test_few_more_rows_wait_for_others(rows):
     np.testing.assert_array_equal(changed, small().fit(rows[:330]).transform(rows))
 
 
-def test_a_row_alone_is_a_batch_but_not_the_first(rows):
+def test_a_single_row_can_be_any_batch_but_the_first(rows):
     distiller = small().partial_fit(rows[:20])
     for row in rows[20:22]:
         distiller.partial_fit(row[None])
@@ -133,7 +133,7 @@ def test_a_row_alone_is_a_batch_but_not_the_first(rows):
         small().partial_fit(rows[:1])
 
 
-def test_after_a_fit_the_student_learns_on(rows):
+def test_partial_fit_after_fit_resumes_from_its_student(rows):
     distiller = small(early_stopping=False).fit(rows[:200])
     before = distiller.transform(rows)
     after = distiller.partial_fit(rows[200:]).transform(rows)
@@ -142,7 +142,7 @@ def test_after_a_fit_the_student_learns_on(rows):
     assert np.abs(after - before).max() > 1e-4
 
 
-def test_a_fit_ends_the_stream(rows):
+def test_fit_discards_the_stream(rows):
     distiller = small().partial_fit(rows[:100]).fit(rows[100:300])
     np.testing.assert_array_equal(
         distiller.transform(rows), small().fit(rows[100:300]).transform(rows)
@@ -158,7 +158,7 @@ def test_a_fit_ends_the_stream(rows):
         (lambda rows: (sp.csr_array(rows),), "X must be alike .* sparse rows after dense rows"),
     ],
 )
-def test_a_batch_of_another_kind_is_refused_and_changes_nothing(rows, batch, message):
+def test_a_batch_of_another_kind_is_refused_and_keeps_the_student(rows, batch, message):
     distiller = small().partial_fit(rows[:200])
     before = distiller.transform(rows)
     with pytest.raises(ValueError, match=message):
@@ -167,13 +167,13 @@ def test_a_batch_of_another_kind_is_refused_and_changes_nothing(rows, batch, mes
     assert distiller.n_samples_seen_ == 200
 
 
-def test_a_teacher_of_other_features_is_refused(rows):
+def test_a_teacher_batch_with_another_number_of_features_is_refused(rows):
     distiller = small().partial_fit(rows[:200], rows[:200, :50])
     with pytest.raises(ValueError, match=r"teacher_embeddings must have as many .* 40 after 50"):
         distiller.partial_fit(rows[200:], rows[200:, :40])
 
 
-def test_a_table_is_no_batch(rows):
+def test_partial_fit_refuses_a_precomputed_teacher(rows):
     with pytest.raises(
         ValueError, match="partial_fit does not support teacher_metric='precomputed'"
     ):
