@@ -206,7 +206,8 @@ class CoherenceDistiller(
     linear. What it makes of a row x is :math:`y + \ell\,(s \odot y + |x|\,t)` with
     :math:`y = W x` and :math:`\ell = 1 - |y| / |x|`, the share of the norm that W loses, which
     the direction of y does not show. The vectors s and t are learned, and zero at the start.
-    An MLP that is added to such a linear part takes x / |x|, and its output is multiplied by |x|.
+    An MLP that is added to such a linear part takes :math:`x / |x|`, and its output is
+    multiplied by :math:`|x|`.
     Hence the direction of an embedding does not depend on the scale of its row.
 
     A module of your own that draws random numbers, for instance for dropout, draws them from
