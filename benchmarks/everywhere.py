@@ -24,6 +24,7 @@ _SETTINGS = {
     ("glosses", "cosine"): (8, 16, 32, 64, 128),
     ("glosses", "euclidean"): (16, 64),
     ("glosses", "manhattan"): (32,),
+    ("glosses-hidden", "cosine"): (16, 64),
     ("digits", "euclidean"): (4, 8, 16, 32),
     ("digits", "cosine"): (8, 16),
     ("digits", "manhattan"): (8,),

@@ -50,9 +50,9 @@ def load_case(name):
     return CASES[name]()
 
 
-def _glosses():
-    glosses = load_wordnet_glosses()
-    return _compression("glosses", "cosine", glosses.data, glosses.target, GLOSSES_TO_FIT)
+def _glosses(name, representation):
+    embeddings, categories = load_wordnet_glosses(representation=representation, return_X_y=True)
+    return _compression(name, "cosine", embeddings, categories, GLOSSES_TO_FIT)
 
 
 def _digits():
@@ -109,7 +109,8 @@ def pieces_of_words(n_hashes):
 
 
 CASES = {
-    "glosses": _glosses,
+    "glosses": partial(_glosses, "glosses", "final"),
+    "glosses-hidden": partial(_glosses, "glosses-hidden", "hidden"),
     "digits": _digits,
     "tumours": _tumours,
     "glosses-tfidf": partial(_glosses_tfidf, "glosses-tfidf", 2),

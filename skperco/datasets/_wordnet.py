@@ -8,16 +8,17 @@ import numpy as np
 from sklearn.utils import Bunch
 
 _DATA = files("skperco.datasets") / "data"
+_FILES = {"final": "wordnet_glosses.npy", "hidden": "wordnet_glosses_hidden.npy"}
 
 
-def load_wordnet_glosses(*, return_X_y=False):
-    """Load 5,000 WordNet glosses, their categories and their sentence embeddings.
+def load_wordnet_glosses(*, representation="final", return_X_y=False):
+    """Load 5,000 WordNet glosses, their categories and their embeddings.
 
-    A gloss says in a few words what a sense of a word means. Every gloss comes with the
-    384-dimensional embedding that the model all-MiniLM-L6-v2 gives it, and with one of
-    WordNet's 45 categories, such as ``noun.animal`` or ``verb.motion``. The data ship with
-    the package: loading them needs no network. See :ref:`wordnet_glosses_dataset` for where
-    they come from and under which terms.
+    A gloss is a short definition of one sense of a word. Every gloss comes with a
+    384-dimensional embedding of the model all-MiniLM-L6-v2 and with one of WordNet's 45
+    categories, such as ``noun.animal`` or ``verb.motion``. The data ship with the package:
+    loading them needs no network. See :ref:`wordnet_glosses_dataset` for their origin and
+    license.
 
     =================   ==============
     Classes                         45
@@ -29,6 +30,14 @@ def load_wordnet_glosses(*, return_X_y=False):
 
     Parameters
     ----------
+    representation : {"final", "hidden"}, default="final"
+        Which embeddings to load.
+
+        - "final": the output of the model, trained for cosine similarity, of unit norm;
+        - "hidden": the token vectors of the model's third hidden layer, averaged. They are
+          neither normalized nor centered, as is usual for models that were not trained for
+          a similarity: two random rows have a cosine similarity of 0.52 on average.
+
     return_X_y : bool, default=False
         If True, return ``(data, target)`` instead of a Bunch.
 
@@ -38,7 +47,8 @@ def load_wordnet_glosses(*, return_X_y=False):
         Dictionary-like object, with the attributes
 
         data : ndarray of shape (5000, 384)
-            The embeddings, float32, each of unit norm up to the rounding of their file.
+            The embeddings, float32. The final ones have unit norm up to the rounding of
+            their file.
         target : ndarray of shape (5000,)
             The category of every gloss, as an index into `target_names`.
         target_names : ndarray of shape (45,)
@@ -46,9 +56,9 @@ def load_wordnet_glosses(*, return_X_y=False):
         text : list of str
             The glosses.
         names : list of str
-            The word that each gloss explains.
+            The word that each gloss defines.
         DESCR : str
-            What the data are, where they come from, and under which terms.
+            The description of the data, their origin and their license.
 
     (data, target) : tuple, if ``return_X_y`` is True
         The two arrays described above.
@@ -63,8 +73,13 @@ def load_wordnet_glosses(*, return_X_y=False):
     ('collard', 'variety of kale having smooth leaves')
     >>> str(glosses.target_names[glosses.target[0]])
     'noun.plant'
+    >>> hidden = load_wordnet_glosses(representation="hidden")
+    >>> hidden.data.shape
+    (5000, 384)
     """
-    data = _load_embeddings()
+    if representation not in tuple(_FILES):
+        raise ValueError(f"representation must be one of {sorted(_FILES)}, got {representation!r}.")
+    data = _load_embeddings(_FILES[representation])
     rows = _load_rows()
     target_names, target = np.unique([row["label"] for row in rows], return_inverse=True)
     if return_X_y:
@@ -79,8 +94,8 @@ def load_wordnet_glosses(*, return_X_y=False):
     )
 
 
-def _load_embeddings():
-    with (_DATA / "wordnet_glosses.npy").open("rb") as file:
+def _load_embeddings(name):
+    with (_DATA / name).open("rb") as file:
         return np.load(file, allow_pickle=False).astype(np.float32)
 
 

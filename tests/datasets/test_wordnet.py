@@ -6,6 +6,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from skperco import neighbor_recall_score
 from skperco.datasets import _wordnet, load_wordnet_glosses
 
 
@@ -15,11 +16,31 @@ def glosses():
 
 
 @pytest.fixture(scope="module")
-def nearest(glosses):
+def hidden():
+    return load_wordnet_glosses(representation="hidden").data
+
+
+@pytest.fixture(scope="module", params=["final", "hidden"])
+def embeddings(request, glosses, hidden):
+    return {"final": glosses.data, "hidden": hidden}[request.param]
+
+
+@pytest.fixture(scope="module")
+def nearest(embeddings):
     """The nearest other row of every row, by cosine."""
-    similarities = glosses.data @ glosses.data.T
+    similarities = cosine_similarities(embeddings)
     np.fill_diagonal(similarities, -np.inf)
     return similarities.argmax(axis=1)
+
+
+def cosine_similarities(embeddings):
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def mean_similarity_of_two_rows(embeddings):
+    similarities = cosine_similarities(embeddings)
+    return similarities[~np.eye(len(embeddings), dtype=bool)].mean()
 
 
 def words(text):
@@ -32,9 +53,9 @@ def overlap(texts, others):
     return np.mean([len(one & two) / len(one | two) for one, two in pairs])
 
 
-def test_shapes_and_types(glosses):
-    assert glosses.data.shape == (5000, 384)
-    assert glosses.data.dtype == np.float32
+def test_shapes_and_types(glosses, embeddings):
+    assert embeddings.shape == (5000, 384)
+    assert embeddings.dtype == np.float32
     assert glosses.target.shape == (5000,)
     assert np.issubdtype(glosses.target.dtype, np.integer)
     assert glosses.target_names.shape == (45,)
@@ -42,9 +63,41 @@ def test_shapes_and_types(glosses):
     assert all(isinstance(value, str) and value for value in glosses.text + glosses.names)
 
 
-def test_embeddings_have_unit_norm(glosses):
+def test_final_embeddings_have_unit_norm(glosses):
     norms = np.linalg.norm(glosses.data, axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-4)
+
+
+def test_hidden_embeddings_have_the_norms_of_the_description(glosses, hidden):
+    norms = np.linalg.norm(hidden, axis=1)
+    assert norms.min() > 5.3
+    assert norms.max() < 7.7
+    assert "between 5.3 and 7.7" in glosses.DESCR
+
+
+def test_hidden_embeddings_are_anisotropic_and_final_ones_are_not(glosses, hidden):
+    final_similarity = mean_similarity_of_two_rows(glosses.data)
+    hidden_similarity = mean_similarity_of_two_rows(hidden)
+    assert f"{hidden_similarity:.2f} ({final_similarity:.2f} in the final" in glosses.DESCR
+    assert hidden_similarity > 5 * final_similarity
+
+
+def test_hidden_rows_are_in_the_order_of_the_final_rows(glosses, hidden):
+    assert neighbor_recall_score(glosses.data, hidden, n_neighbors=10) > 0.25
+    shifted = np.roll(hidden, 1, axis=0)
+    assert neighbor_recall_score(glosses.data, shifted, n_neighbors=10) < 0.01
+
+
+def test_default_representation_is_the_final_one(glosses):
+    final = load_wordnet_glosses(representation="final")
+    np.testing.assert_array_equal(final.data, glosses.data)
+    assert final.text == glosses.text
+
+
+@pytest.mark.parametrize("representation", ["Hidden", "layer3", None, 3, ["hidden"]])
+def test_unknown_representation_is_an_error_with_the_known_ones(representation):
+    with pytest.raises(ValueError, match=r"representation must be one of \['final', 'hidden'\]"):
+        load_wordnet_glosses(representation=representation)
 
 
 def test_every_category_is_named_and_used(glosses):
@@ -76,7 +129,7 @@ def test_embeddings_are_aligned_with_texts(glosses, nearest):
     assert overlap(glosses.text, neighbors) > 3 * overlap(glosses.text, shifted)
 
 
-def test_equal_texts_have_equal_embeddings(glosses):
+def test_equal_texts_have_equal_embeddings(glosses, embeddings):
     first = {}
     repeated = [
         (first[text], row)
@@ -85,7 +138,8 @@ def test_equal_texts_have_equal_embeddings(glosses):
     ]
     assert len(repeated) == 7
     one, two = np.transpose(repeated)
-    np.testing.assert_array_equal(glosses.data[one], glosses.data[two])
+    # The model computed hidden states of equal texts in different batches.
+    np.testing.assert_allclose(embeddings[one], embeddings[two], atol=1e-4)
 
 
 def test_loading_again_gives_the_same_data_in_fresh_arrays(glosses):
@@ -102,6 +156,12 @@ def test_return_X_y(glosses):
     np.testing.assert_array_equal(y, glosses.target)
 
 
+def test_return_X_y_of_the_hidden_representation(glosses, hidden):
+    X, y = load_wordnet_glosses(representation="hidden", return_X_y=True)
+    np.testing.assert_array_equal(X, hidden)
+    np.testing.assert_array_equal(y, glosses.target)
+
+
 def test_return_X_y_is_keyword_only():
     with pytest.raises(TypeError, match="positional"):
         load_wordnet_glosses(True)
@@ -115,11 +175,11 @@ def test_rows_survive_line_separators_inside_a_text(monkeypatch, tmp_path):
     assert _wordnet._load_rows() == [row, row]
 
 
-def test_files_are_half_precision_and_small():
-    data = files("skperco.datasets") / "data"
-    embeddings = np.load(io.BytesIO((data / "wordnet_glosses.npy").read_bytes()))
-    assert embeddings.dtype == np.float16
-    assert sum(len(file.read_bytes()) for file in data.iterdir()) < 5e6
+@pytest.mark.parametrize("name", _wordnet._FILES.values())
+def test_embeddings_are_stored_in_half_precision_in_less_than_4_MB(name):
+    stored = (files("skperco.datasets") / "data" / name).read_bytes()
+    assert np.load(io.BytesIO(stored), allow_pickle=False).dtype == np.float16
+    assert len(stored) < 4e6
 
 
 def test_license_and_origin_ship_with_the_data(glosses):
