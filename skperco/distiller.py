@@ -216,8 +216,9 @@ class CoherenceDistiller(
     nonlinear correction. It maps a row x to :math:`y + \ell\,(s \odot y + |x|\,t)` with
     :math:`y = W x` and :math:`\ell = 1 - |y| / |x|`, the relative loss of norm in the projection,
     which the direction of y does not contain. The vectors s and t are learned, and initialized
-    with zeros. An MLP that is added to such a linear map takes :math:`x / |x|`, and its output
-    is multiplied by :math:`|x|`. Hence the direction of an embedding does not depend on the scale of its row.
+    with zeros. An MLP that is added to such a linear map takes :math:`x / |x|`, and its output is
+    multiplied by :math:`|x|`. Hence the direction of an embedding does not depend on the scale of
+    its row.
 
     A module of your own that draws random numbers, for instance for dropout, draws them from
     PyTorch's global generators, which are seeded for it and restored afterwards. All threads share

@@ -152,7 +152,7 @@ class ReducedRankRidge:
         has to be added.
         """
         project = LinearMap(directions.weight, np.zeros(self.n_components))
-        weight, bias = self.ridge_.fit(_projected(self.targets_, project), self.alpha_)
+        weight, bias = self.ridge_.fit(projected(self.targets_, project), self.alpha_)
         return LinearMap(weight, bias + directions.bias)
 
     def cross_predictions(
@@ -191,8 +191,8 @@ class ReducedRankRidge:
             return min(alphas, key=lambda alpha: abs(np.log(alpha / _ALPHA)))
         if len(alphas) == 1:
             return alphas[0]
-        projected = self._projected_targets(sample_weight)
-        scores = map(self.criterion, self.ridge_.path(projected, alphas))
+        regressions = self.ridge_.path(self._projected_targets(sample_weight), alphas)
+        scores = map(self.criterion, regressions)
         score_of = dict(zip(alphas, scores, strict=True))
         return max(score_of, key=score_of.__getitem__)
 
@@ -212,8 +212,9 @@ class ReducedRankRidge:
             sample_weight=sample_weight,
             random_state=self.random_state,
         )
-        return _projected(targets, directions)
+        return projected(targets, directions)
 
 
-def _projected(rows: NDArray | MappedRows, linear_map: LinearMap) -> MappedRows:
-    return MappedRows(rows, linear_map, len(linear_map.weight))
+def projected(rows: Rows | MappedRows, linear_map: LinearMap) -> MappedRows:
+    """Rows of a linear map, computed at each access."""
+    return MappedRows(rows, linear_map.__call__, len(linear_map.weight))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 
-from skperco.closed_form._initialization import ReducedRankRidge, compression_start
+from skperco.closed_form._initialization import ReducedRankRidge, compression_start, projected
 from skperco.closed_form._truncated_svd import (
     LinearMap,
     leading_directions,
@@ -303,7 +303,7 @@ class StudentFit:
         samples, metric = self.samples, self.plan.settings.metric
         if not self.is_transfer:
             n_components = min(self.plan.n_components, samples.X.shape[1])
-            return MappedRows(samples.X, self._top_singular_vectors(n_components), n_components)
+            return projected(samples.X, self._top_singular_vectors(n_components))
         n_components = min(self.plan.n_components, samples.targets.shape[1])
         projection = leading_directions(
             samples.targets,
@@ -312,7 +312,7 @@ class StudentFit:
             sample_weight=samples.weight,
             random_state=self.random_state,
         )
-        return MappedRows(samples.targets, projection, n_components)
+        return projected(samples.targets, projection)
 
     def _module_randomness(self) -> AbstractContextManager:
         """Protect the global generators, from which users' modules draw."""
