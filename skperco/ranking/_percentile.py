@@ -9,7 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch.autograd.function import once_differentiable
 
-from skperco.ranking._sorting import _INTEGERS, _positions, arrange, sort_rows, tie_bounds
+from skperco.ranking._sorting import (
+    INTEGERS,
+    arrange,
+    positions,
+    run_starts,
+    sort_rows,
+    tie_bounds,
+    tie_runs,
+)
 from skperco.utils._tensors import check_double, check_matrices
 
 _ENTRIES_PER_BLOCK = 2**17
@@ -253,17 +261,38 @@ def _middle_ranks(
 
     `undefined` is a mask of shape (n_rows,).
     """
-    start, stop = tie_bounds(ordered)
+    on_cpu = ordered.device.type == "cpu"
     if weights is None:
-        ranks = (start + stop).to(ordered.dtype).div_(2 * ordered.shape[1])
+        ranks = _unweighted_ranks_on_cpu(ordered) if on_cpu else _unweighted_ranks(ordered)
     else:
+        start, stop = tie_bounds(ordered)
         mass = prefix_sums(weights)
         ranks = (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:])
     # Skipping this saves a pass, but the test needs a synchronization on other devices than the
     # CPU, and a traced graph cannot branch on it.
-    if ordered.device.type == "cpu" and not torch.compiler.is_compiling() and not undefined.any():
+    if on_cpu and not torch.compiler.is_compiling() and not undefined.any():
         return ranks
-    return ranks.masked_fill_(undefined[:, None], torch.nan)
+    return ranks.masked_fill(undefined[:, None], torch.nan)
+
+
+def _unweighted_ranks(ordered: torch.Tensor) -> torch.Tensor:
+    start, stop = tie_bounds(ordered)
+    return (start + stop).to(ordered.dtype).div_(2 * ordered.shape[1])
+
+
+def _unweighted_ranks_on_cpu(ordered: torch.Tensor) -> torch.Tensor:
+    """Ranks of untied entries, the same in all rows, corrected where entries tie."""
+    n_rows, n = ordered.shape
+    ranks = (2 * positions(n) + 1).to(ordered.dtype).div_(2 * n).expand(n_rows, n)
+    heads, followers, lengths = tie_runs(run_starts(ordered))
+    if len(heads):
+        ranks = ranks.clone(memory_format=torch.contiguous_format)
+        doubled = torch.from_numpy(2 * (heads % n) + 1 + lengths)
+        middle = doubled.to(ordered.dtype).div_(2 * n).numpy()
+        flat = ranks.numpy().reshape(-1)
+        flat[heads] = middle
+        flat[followers] = np.repeat(middle, lengths)
+    return ranks
 
 
 def _restored(arranged: torch.Tensor, order: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -294,7 +323,7 @@ def _merged_bounds(above: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tens
     """
     n = above.shape[1]
     both = torch.cat([above - sigma, above], dim=1).clamp_(min=0)
-    keys = both.view(_INTEGERS[both.dtype])
+    keys = both.view(INTEGERS[both.dtype])
     keys.sub_(torch.iinfo(keys.dtype).max // 2 + 1).bitwise_left_shift_(1)
     keys[:, n:] += 1
     keys.numpy().sort(axis=-1)
@@ -304,9 +333,9 @@ def _merged_bounds(above: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tens
 
 def _count_unmarked_before(marked: NDArray[np.bool_], n: int) -> torch.Tensor:
     """Number of unmarked entries before each of the n marked entries of every row."""
-    positions = torch.from_numpy(np.flatnonzero(marked)).view(-1, n)
-    first = marked.shape[1] * _positions(len(positions))
-    return positions.sub_(_positions(n)).sub_(first[:, None])
+    at = torch.from_numpy(np.flatnonzero(marked)).view(-1, n)
+    first = marked.shape[1] * positions(len(at))
+    return at.sub_(positions(n)).sub_(first[:, None])
 
 
 def prefix_sums(values: torch.Tensor) -> torch.Tensor:

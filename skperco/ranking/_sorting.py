@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-_INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
+INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def tie_bounds(ordered: torch.Tensor, *, rtol: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,19 +41,40 @@ def _bounds_by_exception(starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     This is fast when few entries tie.
     """
     n_rows, n = len(starts), starts.shape[1] + 1
-    start = _positions(n).repeat(n_rows, 1)
+    start = positions(n).repeat(n_rows, 1)
     stop = start + 1
-    followers = np.flatnonzero(~starts.numpy())
-    if len(followers):
-        followers += followers // (n - 1) + 1
-        is_first = np.diff(followers, prepend=-1) > 1
-        heads = followers[is_first] - 1
-        lengths = np.diff(np.flatnonzero(is_first), append=len(followers))
+    heads, followers, lengths = tie_runs(starts)
+    if len(heads):
         start_at, stop_at = start.numpy().reshape(-1), stop.numpy().reshape(-1)
         stop_at[heads] += lengths
         start_at[followers] = np.repeat(start_at[heads], lengths)
         stop_at[followers] = np.repeat(stop_at[heads], lengths)
     return start, stop
+
+
+def tie_runs(
+    starts: torch.Tensor,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Runs of two or more ties in sorted rows on the CPU.
+
+    Parameters
+    ----------
+    starts : torch.Tensor of shape (n_rows, n - 1), bool
+        As from :func:`run_starts`.
+
+    Returns
+    -------
+    heads, followers : ndarray, int64
+        Indices into the flattened rows: the first entry of each run, and all its other entries.
+    lengths : ndarray, int64
+        Number of followers of each head.
+    """
+    followers = np.flatnonzero(~starts.numpy())
+    followers += followers // max(1, starts.shape[1]) + 1
+    is_first = np.diff(followers, prepend=-1) > 1
+    heads = followers[is_first] - 1
+    lengths = np.diff(np.flatnonzero(is_first), append=len(followers))
+    return heads, followers, lengths
 
 
 def run_starts(ordered: torch.Tensor, *, rtol: float = 0.0) -> torch.Tensor:
@@ -89,7 +111,7 @@ def _sort_others(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _sort_singles(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     least = _least(values)
     keys = _as_integers(values, least).long().bitwise_left_shift_(32)
-    keys.bitwise_or_(_positions(values.shape[-1]))
+    keys.bitwise_or_(positions(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**32 - 1)
     ordered = values.gather(-1, order)
@@ -105,7 +127,7 @@ def _sort_doubles(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
     bits = values.shape[-1].bit_length()
     keys = _as_integers(values, _least(values)) & -(2**bits)
-    keys.bitwise_or_(_positions(values.shape[-1]))
+    keys.bitwise_or_(positions(values.shape[-1]))
     keys.numpy().sort(axis=-1)
     order = keys.bitwise_and_(2**bits - 1)
     ordered = values.gather(-1, order)
@@ -133,7 +155,7 @@ def _least(values: torch.Tensor) -> float:
 
 def _as_integers(values: torch.Tensor, least: float) -> torch.Tensor:
     """Integers in the order of the floating-point numbers, made of their bit patterns."""
-    dtype = _INTEGERS[values.dtype]
+    dtype = INTEGERS[values.dtype]
     integers = values.contiguous().view(dtype)
     if least >= 0:
         return integers
@@ -142,7 +164,7 @@ def _as_integers(values: torch.Tensor, least: float) -> torch.Tensor:
     return sign.bitwise_and_(torch.iinfo(dtype).max).bitwise_xor_(integers)
 
 
-def _positions(n: int) -> torch.Tensor:
+def positions(n: int) -> torch.Tensor:
     """0, 1, ..., n - 1 on the CPU, whatever the default device is."""
     return torch.arange(n, device="cpu")
 

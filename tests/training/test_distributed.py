@@ -257,7 +257,7 @@ def one_of_two(monkeypatch):
 
 
 def test_partial_fit_by_several_processes_is_refused(rows, one_of_two):
-    with pytest.raises(ValueError, match="a stream belongs to one process"):
+    with pytest.raises(ValueError, match="partial_fit does not support distributed"):
         small(distributed=True).partial_fit(rows)
 
 
