@@ -84,7 +84,7 @@ def run(experiment, new_losses, n_seeds):
         One for each seed.
     """
     rows = experiment.case.fit
-    held_out, fitted = hold_out(rows)
+    held_out, fitted = hold_out(rows, seed=0)
     initial = _initialize(experiment, fitted, 0)
 
     def score(choice):

@@ -19,17 +19,17 @@ _MOST_HELD_OUT = 1000
 
 
 class Schedule(NamedTuple):
-    """Number of steps, rows in a batch, and the seed of the batches."""
+    """Number of steps, rows in a batch, and the seed of the batches and of the held-out rows."""
 
     steps: int
     batch_size: int
     seed: int
 
 
-def hold_out(rows):
+def hold_out(rows, seed):
     """Split rows at random into a validation set and a training set."""
     n_rows = len(rows.teacher)
-    order = np.random.default_rng(0).permutation(n_rows)
+    order = np.random.default_rng(seed).permutation(n_rows)
     n_held_out = min(round(_VALIDATION_FRACTION * n_rows), _MOST_HELD_OUT)
     return rows.take(order[:n_held_out]), rows.take(order[n_held_out:])
 
@@ -52,7 +52,7 @@ def tune_and_train(rows, initialize, new_loss, schedule):
     embed : callable
         From rows of X to their embeddings by the trained student.
     """
-    held_out, fitted = hold_out(rows)
+    held_out, fitted = hold_out(rows, schedule.seed)
     initial = initialize(fitted)
 
     def score(rate):

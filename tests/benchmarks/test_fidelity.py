@@ -166,7 +166,7 @@ def test_regression_loss_of_a_rotated_teacher_is_zero(error, batch):
 
 def test_held_out_rows_and_training_rows_are_a_partition():
     X = np.random.default_rng(0).normal(size=(300, 8))
-    held_out, fitted = hold_out(cases.Rows(X, X, None))
+    held_out, fitted = hold_out(cases.Rows(X, X, None), seed=0)
     assert len(held_out.X) == 30
     together = np.concatenate([fitted.X, held_out.X])
     assert_allclose(np.sort(together, axis=0), np.sort(X, axis=0))
