@@ -323,11 +323,13 @@ def _standardized(rows: torch.Tensor) -> torch.Tensor:
     # torch.nn.functional.cosine_similarity takes 0.6 times as long, but is wrong for norms near its
     # eps of 1e-8, and has gradients near 1e7 where a row varies by rounding errors only.
     # A correlation does not depend on the scale, but squares of the rows could underflow.
-    rows = rows / power_of_two(rows.detach().abs().amax(1, keepdim=True))
+    least, most = rows.detach().aminmax(dim=1, keepdim=True)
+    rows = rows / power_of_two(torch.maximum(most, -least))
     centered = rows - rows.mean(1, keepdim=True)
     norms = torch.linalg.vector_norm(centered, dim=1, keepdim=True)
-    least = torch.finfo(rows.dtype).eps * rows.detach().norm(dim=1, keepdim=True)
-    varying = norms > least
+    # The mean of a constant row is rounded, so its norm may exceed the threshold.
+    threshold = torch.finfo(rows.dtype).eps * rows.detach().norm(dim=1, keepdim=True)
+    varying = (norms > threshold) & (most > least)
     return torch.where(varying, centered / torch.where(varying, norms, 1), 0)
 
 
