@@ -170,7 +170,7 @@ def test_a_warm_start_resumes_an_interrupted_fit(rows):
 
 @pytest.mark.parametrize(
     "function",
-    ["closed_form._initialization.leading_directions", "training._teacher.Teacher.nearest"],
+    ["closed_form._initialization.top_singular_vectors", "training._teacher.Teacher.nearest"],
 )
 def test_an_interruption_keeps_the_closed_form_or_leaves_the_estimator_unfitted(
     rows, function, monkeypatch

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from skperco.closed_form._ridge import Ridge
 from skperco.closed_form._truncated_svd import (
     LinearMap,
-    leading_directions,
     squared_norms,
+    top_singular_vectors,
     unit_norm_rows,
 )
 from skperco.dissimilarity._dense import ANGULAR_METRICS
@@ -60,7 +60,7 @@ def compression_start(
     if angular:
         norms = squared_norms(X)
         sample_weight = np.divide(sample_weight, norms, out=np.zeros_like(norms), where=norms > 0)
-    return leading_directions(
+    return top_singular_vectors(
         X, n_components, center=not angular, sample_weight=sample_weight, random_state=random_state
     )
 
@@ -136,7 +136,7 @@ class ReducedRankRidge:
         self.targets_ = targets
         self.ridge_ = self._ridge(X, sample_weight)
         self.alpha_ = self._choose_alpha(sample_weight)
-        self.directions_ = leading_directions(
+        self.directions_ = top_singular_vectors(
             self.ridge_.predict(X, targets, self.alpha_),
             self.n_components,
             center=not self.angular_,
@@ -205,7 +205,7 @@ class ReducedRankRidge:
             if callable(self.metric)
             else min(_VALIDATION_TARGETS, targets.shape[1])
         )
-        directions = leading_directions(
+        directions = top_singular_vectors(
             targets,
             n_targets,
             center=False,

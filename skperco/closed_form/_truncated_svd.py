@@ -31,7 +31,7 @@ class LinearMap(NamedTuple):
         return rows @ self.weight.T + self.bias
 
 
-def leading_directions(
+def top_singular_vectors(
     X: AnyRows,
     n_components: int,
     *,

@@ -13,8 +13,8 @@ from numpy.random import RandomState
 from skperco.closed_form._initialization import ReducedRankRidge, compression_start, projected
 from skperco.closed_form._truncated_svd import (
     LinearMap,
-    leading_directions,
     root_mean_square_norm,
+    top_singular_vectors,
 )
 from skperco.dissimilarity._dense import ANGULAR_METRICS
 from skperco.students._builtin import LinearStudent, MLPStudent, ProjectionStudent
@@ -237,11 +237,11 @@ class StudentFit:
     def _svd_student(self) -> LinearStudent:
         """Student of a compression: projection on the top right singular vectors."""
         metric = self.plan.settings.metric
-        projection = self._top_singular_vectors(self.plan.n_components)
+        projection = self._singular_vectors(self.plan.n_components)
         kind = ProjectionStudent if metric in ANGULAR_METRICS else LinearStudent
         return kind(*_tensors(projection))
 
-    def _top_singular_vectors(self, n_components: int) -> LinearMap:
+    def _singular_vectors(self, n_components: int) -> LinearMap:
         return compression_start(
             self.samples.X,
             n_components,
@@ -303,9 +303,9 @@ class StudentFit:
         samples, metric = self.samples, self.plan.settings.metric
         if not self.is_transfer:
             n_components = min(self.plan.n_components, samples.X.shape[1])
-            return projected(samples.X, self._top_singular_vectors(n_components))
+            return projected(samples.X, self._singular_vectors(n_components))
         n_components = min(self.plan.n_components, samples.targets.shape[1])
-        projection = leading_directions(
+        projection = top_singular_vectors(
             samples.targets,
             n_components,
             center=metric not in ANGULAR_METRICS,

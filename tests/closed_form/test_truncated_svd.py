@@ -5,13 +5,13 @@ from scipy.linalg import svd
 from scipy.sparse import csr_array
 
 from skperco.closed_form import _truncated_svd
-from skperco.closed_form._truncated_svd import leading_directions, root_mean_square_norm
+from skperco.closed_form._truncated_svd import root_mean_square_norm, top_singular_vectors
 
 
 def test_projection_does_not_depend_on_the_size_of_blocks(monkeypatch):
     X = rows_of(0)
     monkeypatch.setattr(_truncated_svd, "_ROWS_PER_BLOCK", 7)
-    projection = leading_directions(
+    projection = top_singular_vectors(
         X, 4, center=False, sample_weight=np.ones(60), random_state=np.random.RandomState(0)
     )
     vectors = svd(X, full_matrices=False)[2][:4]
@@ -39,7 +39,7 @@ def test_components_beyond_the_rank_are_orthonormal_and_map_the_rows_to_zero(
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n_rows, rank)) @ rng.normal(size=(rank, 12))
     weight = rng.uniform(0.5, 2, size=n_rows)
-    projection = leading_directions(
+    projection = top_singular_vectors(
         layout(X),
         n_components,
         center=center,
@@ -58,7 +58,7 @@ def test_components_beyond_the_rank_are_orthonormal_and_map_the_rows_to_zero(
 def test_weighted_rows_have_the_same_projection_as_repeated_rows(columns):
     X, counts = rows_of(0, n=6), np.array([1, 4, 0, 2, 3, 1])
     projections = [
-        leading_directions(
+        top_singular_vectors(
             rows, 10, center=True, sample_weight=weight, random_state=np.random.RandomState(seed)
         )
         for seed, (rows, weight) in enumerate(
