@@ -1,13 +1,13 @@
 """
-Several processes fit one student
-=================================
+Distributed training
+====================
 
-The same script for one process, several, or several machines::
+The same script runs in one process, in several, or on several machines::
 
     python examples/fit_together.py
     torchrun --nproc-per-node 2 examples/fit_together.py
 
-Each process reads rows of its own; all end with the same student, and the first one saves it.
+Each process reads its own share of the rows. All end with the same student; the first one saves it.
 """
 
 import os
@@ -31,7 +31,7 @@ distiller = CoherenceDistiller(16, distributed=True, random_state=0).fit(embeddi
 if rank == 0:
     path = Path(mkdtemp()) / "student.safetensors"
     distiller.save(path)
-    print(f"{size} processes, {distiller.n_samples_seen_} rows: {path}")
+    print(f"processes: {size}, rows: {distiller.n_samples_seen_}, file: {path}")
 
 if size > 1:
     distributed.destroy_process_group()

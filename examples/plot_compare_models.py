@@ -1,18 +1,19 @@
 """
-Do these models see the same?
-=============================
+Compare representations
+=======================
 
-Several models embed the same dictionary glosses. Which of them agree, and on what? Perception
-coherence asks it in one way, two well-known measures in others: linear CKA [1]_ compares the
-centered Gram matrices, RSA [2]_ correlates the two tables of dissimilarities. They are a few lines
-each, and written here; the example shows what each of the three sees that the others do not.
+Several models embed the same dictionary glosses. Which of them agree, and on what? This example
+compares perception coherence with two well-known measures: linear CKA [1]_, which compares the
+centered Gram matrices, and representational similarity analysis [2]_ (RSA), which correlates the
+two dissimilarity matrices. It shows what each of the three measures and what it ignores.
 """
 
 # %%
 # The models
 # ----------
-# A sentence encoder, smaller forms of it, and two that know only words or letters. Another is made
-# by hand: *warped* has features whose distances are those of the encoder, bent by one curve.
+# A sentence encoder, lower-dimensional versions of it, and latent semantic analysis of words and of
+# letters. The last one, *warped*, is a kernel map of the encoder: its distances are a nonlinear,
+# increasing function of the encoder's, so that all rankings are the same.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,7 +39,7 @@ texts = glosses.text[:1000]
 
 
 def svd_of_words(**parameters):
-    """Latent semantic analysis of words or of letters."""
+    """Latent semantic analysis: TF-IDF of words or letters, then a truncated SVD."""
     vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, **parameters)
     model = make_pipeline(vectorizer, TruncatedSVD(64, random_state=0))
     return model.fit(glosses.text[1000:]).transform(texts)
@@ -55,10 +56,10 @@ models = {
 }
 
 # %%
-# Who agrees with whom
-# --------------------
-# The display puts beside each other those that agree. One less the entries is a metric, so that
-# the clustering behind it means something.
+# Pairwise coherence
+# ------------------
+# The display orders the models by hierarchical clustering, so that models that agree are neighbors.
+# Without ties, one minus the coherence obeys the triangle inequality, as clustering assumes.
 
 CoherenceMatrixDisplay.from_representations(models)
 plt.show()
@@ -69,14 +70,14 @@ plt.show()
 
 
 def linear_cka(first, second):
-    """Centered kernel alignment of linear kernels."""
+    """Centered kernel alignment with linear kernels."""
     first, second = first - first.mean(0), second - second.mean(0)
     cross = np.linalg.norm(first.T @ second) ** 2
     return cross / np.linalg.norm(first.T @ first) / np.linalg.norm(second.T @ second)
 
 
 def rsa(first, second, correlation):
-    """Correlation of the cosine dissimilarities of all pairs."""
+    """Correlation of the cosine dissimilarities of all pairs of samples."""
     pairs = np.triu_indices(len(first), 1)
     tables = []
     for model in (first, second):
@@ -86,52 +87,53 @@ def rsa(first, second, correlation):
 
 
 def pearson(first, second):
-    """Correlation of the values."""
+    """Pearson correlation, which depends on the values."""
     return np.corrcoef(first, second)[0, 1]
 
 
 def spearman(first, second):
-    """Correlation of the ranks."""
+    """Spearman correlation, which depends only on the ranks."""
     return spearmanr(first, second).statistic
 
 
 def report(teacher, students):
-    """Print all measures of the agreement of each student with the teacher."""
-    print(f"{'':16}coherence (95 % interval)   near   CKA   RSA: values  ranks")
+    """Print all measures for each student."""
+    print(f"{'':16}coherence (95 % interval)  nearest  CKA   RSA: Pearson  Spearman")
     for name, student in students.items():
         score, low, high, _ = perception_coherence_interval(teacher, student)
         near = coherence_curve(teacher, student, percentiles=[0.02]).coherences[0]
         values, ranks = (rsa(teacher, student, correlation) for correlation in (pearson, spearman))
         print(
-            f"{name:16}{score:.3f} ({low:.3f} to {high:.3f})     {near:.3f}  "
-            f"{linear_cka(teacher, student):.3f}        {values:.3f}  {ranks:.3f}"
+            f"{name:16}{score:.3f} ({low:.3f} to {high:.3f})    {near:.3f}   "
+            f"{linear_cka(teacher, student):.3f}        {values:.3f}     {ranks:.3f}"
         )
 
 
 report(rows, models)
 
 # %%
-# *Warped* puts everybody in the encoder's order. Coherence, which knows nothing but order, is 1.
-# CKA and the correlation of values see that the distances are others: who needs their sizes, for
-# a threshold say, needs to know.
+# The column *nearest* is the coherence among the 2 % nearest references of each anchor. *Warped*
+# has the rankings of the encoder, so its coherence is 1. CKA and the Pearson correlation are lower,
+# because the distances differ; this matters if you compare them with a threshold.
 
 # %%
-# Near and far
-# ------------
-# The curve compares, seen from each gloss, only the nearest few percent of the others.
+# Coherence among the nearest references
+# --------------------------------------
+# The curve restricts the references of each anchor to its nearest ones, from a few percent to all.
 
 shown = ["distilled to 32", "PCA to 32", "PCA to 4", "words", "letters"]
 CoherenceCurveDisplay.from_embeddings(rows, {name: models[name] for name in shown})
 plt.show()
 
 # %%
-# A gap between two groups
-# ------------------------
-# Embeddings of two kinds of things, texts and images for instance, often lie in two clouds far
-# apart. Here nouns and other words do, in the encoder as in the model of letters. Now CKA and the
-# correlation of values find that the two agree: the gap is all they see. Coherence is near 3/4,
-# chance among the half of the pairs that are within a group; and among near references, which the
-# gap does not concern, it is what it was without the gap.
+# Two separate clusters
+# ---------------------
+# Embeddings of two modalities, such as texts and images, often form two distant clusters. Here one
+# more feature separates nouns from other words, in the encoder and in the model of letters. CKA and
+# the Pearson correlation are now close to 1, because the distance between the clusters dominates
+# them. Coherence rises less: for a pair of references in different clusters the order is given by
+# the clusters, for a pair in the same cluster it is as uncertain as before. Among the nearest
+# references, which are in the cluster of the anchor, coherence hardly changes.
 
 is_noun = np.char.startswith(glosses.target_names[glosses.target[:1000]].astype(str), "noun")
 gap = np.where(is_noun, 2.0, -2.0)[:, None]
@@ -139,8 +141,8 @@ letters = models["letters"] / np.linalg.norm(models["letters"], axis=1, keepdims
 report(np.hstack([rows, gap]), {"letters": np.hstack([letters, gap])})
 
 # %%
-# Is the one student really better than the other?
-# ------------------------------------------------
+# Is the difference between two students significant?
+# ---------------------------------------------------
 
 result = perception_coherence_test(rows, models["distilled to 32"], models["PCA to 32"])
 print(f"difference {result.difference:.4f} ({result.low:.4f} to {result.high:.4f})")

@@ -1,15 +1,16 @@
 """
-From a fit to a service
+Deploy a fitted student
 =======================
 
-A student that was fitted here is saved without pickle, becomes an ONNX model that runs without
-Python, and stands behind a text encoder, so that one call makes 64 numbers of a text.
+A fitted student is appended to a text encoder, so that one call returns 64-dimensional embeddings
+of texts; it is saved to a file without pickle and exported to ONNX, to run without Python.
 """
 
 # %%
-# The text encoder is made here, so that nothing is downloaded: every word has a vector, a text has
-# the mean of those of its words, and the vectors are such that texts come near their sentence
-# embeddings. With an encoder from a model hub only these lines change.
+# The text encoder is built here, so that nothing has to be downloaded. It is a static embedding:
+# each word has a vector, a text is encoded as the mean of the vectors of its words, and ridge
+# regression fits the vectors to sentence embeddings. With an encoder from a model hub, only these
+# lines change.
 
 from pathlib import Path
 from tempfile import mkdtemp
@@ -33,8 +34,8 @@ words = CountVectorizer(token_pattern=r"\w+", min_df=2)
 counts = normalize(words.fit_transform(texts), norm="l1")
 vectors = Ridge(alpha=0.1, fit_intercept=False).fit(counts, glosses.data).coef_.T
 
-numbers = {word: number + 1 for word, number in words.vocabulary_.items()}
-tokenizer = Tokenizer(models.WordLevel({"": 0} | numbers, unk_token=""))
+tokens = {word: index + 1 for word, index in words.vocabulary_.items()}
+tokenizer = Tokenizer(models.WordLevel({"": 0} | tokens, unk_token=""))
 tokenizer.normalizer = normalizers.Lowercase()
 tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\W+"), "removed")
 weights = np.zeros((1 + len(vectors), vectors.shape[1]), dtype=np.float32)
@@ -45,14 +46,15 @@ encoder = SentenceTransformer(
 print(encoder.encode(texts[:2]).shape)
 
 # %%
-# Small embeddings, fitted to what the encoder says. From here on it is five lines.
+# The student compresses the embeddings of the encoder.
 
 embeddings = encoder.encode(texts)
 distiller = CoherenceDistiller(64, random_state=0).fit(embeddings)
-print(f"coherence {distiller.score(embeddings):.3f} in a sixth of the numbers")
+print(f"{distiller.n_components_} of {embeddings.shape[1]} dimensions")
+print(f"coherence {distiller.score(embeddings):.3f}")
 
 # %%
-# One ``encode`` from text to 64 numbers, and the same from a folder.
+# A text encoder that returns 64 dimensions, saved to a folder and loaded from it.
 
 folder = Path(mkdtemp())
 small = SentenceTransformer(modules=[*encoder, StudentModule(distiller)], device="cpu")
@@ -60,17 +62,17 @@ small.save(str(folder / "encoder"))
 again = SentenceTransformer(str(folder / "encoder"), device="cpu", trust_remote_code=True)
 query = ["a large bird that cannot fly"]
 nearest = (again.encode(query) @ small.encode(texts).T).argsort()[0, ::-1][:3]
-print(*(f"- {texts[number]}" for number in nearest), sep="\n")
+print(*(f"- {texts[index]}" for index in nearest), sep="\n")
 
 # %%
-# A file that holds no code, to be loaded by people who do not know who made it.
+# A file without code, so that loading it executes nothing.
 
 distiller.save(folder / "student.safetensors")
 loaded = CoherenceDistiller.load(folder / "student.safetensors")
-print("bit for bit:", (loaded.transform(embeddings) == distiller.transform(embeddings)).all())
+print("bit-identical:", (loaded.transform(embeddings) == distiller.transform(embeddings)).all())
 
 # %%
-# An ONNX model, for C++, C#, Java, JavaScript, Swift or Rust.
+# An ONNX model, for runtimes in C++, C#, Java, JavaScript, Swift or Rust.
 
 distiller.to_onnx(folder / "student.onnx")
 session = onnxruntime.InferenceSession(folder / "student.onnx")

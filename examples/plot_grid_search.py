@@ -1,11 +1,12 @@
 """
-Choose parameters by search
-===========================
+Choose parameters by grid search
+================================
 
-:class:`~skperco.CoherenceDistiller` has a ``score``, the coherence with the teacher, so that
-scikit-learn's ``GridSearchCV`` can rank its parameters on rows that a fit has not seen. A pipeline
-that ends in another transformer has no score: :class:`~skperco.PerceptionCoherenceScorer` gives it
-one. Here it says how to spend 32 bytes best, on a few exact numbers or on many rough ones.
+The ``score`` of :class:`~skperco.CoherenceDistiller` is the coherence with the teacher, so that
+scikit-learn's ``GridSearchCV`` can select its parameters by cross-validation. A pipeline that ends
+in another transformer has no score; :class:`~skperco.PerceptionCoherenceScorer` supplies one. Here
+it compares ways to store an embedding in 32 bytes: few dimensions with many bits each, or many
+dimensions with few bits.
 """
 
 import matplotlib.pyplot as plt
@@ -18,77 +19,77 @@ from skperco import CoherenceDistiller, PerceptionCoherenceScorer, neighbor_reca
 from skperco.datasets import load_wordnet_glosses
 
 # %%
-# The data: what WordNet says about the senses of words, as all-MiniLM-L6-v2 embeds it. Fifteen
-# hundred texts and ten steps of each fit are few, and do for a quick search. The search holds out
-# texts itself, so that, for speed, a fit here holds out none to decide how far it goes.
+# The data: definitions from WordNet, embedded by all-MiniLM-L6-v2. To keep the example fast, it
+# uses only 1,500 texts and 10 training steps, and no early stopping, which would need a validation
+# set in each fit.
 
 embeddings = load_wordnet_glosses().data[:1500]
 distiller = CoherenceDistiller(max_iter=10, early_stopping=False, random_state=0)
 
 # %%
-# Without a ``scoring``, the search ranks by the distiller's own score, *coherence*: how often a
-# text and two others come out in the order in which the full embeddings put them. It fits one half
-# of the texts and scores the other, then the other way round.
+# By default, the search uses the ``score`` of the estimator, *coherence*: the fraction of triplets
+# of texts, an anchor and two others, for which the same of the two is nearer to the anchor before
+# and after compression. Here it is computed by two-fold cross-validation.
 
 search = GridSearchCV(distiller, {"n_components": [8, 16], "rank_power": [0, 0.5, 1]}, cv=2)
 search.fit(embeddings)
 
 found = search.cv_results_
+KEYS = ("rank_test_score", "params", "mean_test_score")
 row = "{:>4} {:>12} {:>10} {:>10}".format
 header = row("rank", "n_components", "rank_power", "coherence")
 print(f"{header}\n{'-' * len(header)}")
-for place in np.argsort(found["rank_test_score"]):
-    tried, coherence = found["params"][place], found["mean_test_score"][place]
-    rank = found["rank_test_score"][place]
-    print(row(rank, tried["n_components"], tried["rank_power"], f"{coherence:.4f}"))
+for i in np.argsort(found["rank_test_score"]):
+    rank, params, coherence = (found[key][i] for key in KEYS)
+    print(row(rank, params["n_components"], params["rank_power"], f"{coherence:.4f}"))
 
 # %%
-# More dimensions keep more: a search for their number finds the largest. As to ``rank_power``, at 1
-# a fit serves the order of all texts, which is what coherence counts, and wins by a little. Towards
-# 0 it serves the nearest texts, which coherence hardly looks at: the next search has a second score
-# for them.
+# Coherence increases with the number of dimensions, so the search selects the largest. It is
+# highest with ``rank_power=1``, which optimizes the order of all texts. Smaller values of
+# ``rank_power`` give more weight to the nearest neighbors, which hardly influence coherence; the
+# next search therefore has a second score for them.
 #
-# It asks how to spend 32 bytes. The second step of a pipeline rounds the numbers of every row to
-# whole ones that fit into so many bits. It scales each row on its own, which a cosine does not
-# notice. (How to pack two numbers into a byte is left out.)
+# The next search compares embeddings of 32 bytes. The second step of the pipeline quantizes each
+# row to integers of a given number of bits. The scale differs from row to row, which does not
+# change cosine similarities. (Packing the integers into bytes is omitted.)
 
 
-def rounded(X, bits):
+def quantize(X, bits):
     largest = 2 ** (bits - 1) - 1
     return np.round(largest * X / np.abs(X).max(axis=1, keepdims=True))
 
 
-pipeline = make_pipeline(distiller, FunctionTransformer(rounded))
-SPENDING = [(8, 32), (16, 16), (32, 8), (64, 4), (128, 2)]
+pipeline = make_pipeline(distiller, FunctionTransformer(quantize))
+FORMATS = [(8, 32), (16, 16), (32, 8), (64, 4), (128, 2)]
 grid = [
     {
         "coherencedistiller__n_components": [size],
         "functiontransformer__kw_args": [{"bits": bits}],
     }
-    for size, bits in SPENDING
+    for size, bits in FORMATS
 ]
 
 # %%
-# The scorer compares what the whole pipeline returns with what goes in. It takes any function of
-# teacher and student: coherence if none is given, or *recall@10*, how many of the ten nearest texts
-# are still among the ten nearest.
+# The scorer compares the output of the whole pipeline with its input. Its default is coherence; it
+# takes any other score of teacher and student, such as *recall@10*, the share of the ten nearest
+# neighbors that are still among the ten nearest.
 
 SCORERS = {
     "coherence": PerceptionCoherenceScorer(),
     "recall@10": PerceptionCoherenceScorer(neighbor_recall_score),
 }
-spent = GridSearchCV(pipeline, grid, scoring=SCORERS, refit=False, cv=2).fit(embeddings)
+by_format = GridSearchCV(pipeline, grid, scoring=SCORERS, refit=False, cv=2).fit(embeddings)
 
 row = "{:>10} {:>11} {:>12} {:>10} {:>10}".format
-header = row("dimensions", "bits/number", "bytes/vector", *SCORERS)
+header = row("dimensions", "bits each", "bytes/vector", *SCORERS)
 print(f"\n{header}\n{'-' * len(header)}")
-kept = {name: spent.cv_results_[f"mean_test_{name}"] for name in SCORERS}
-for (size, bits), *scores in zip(SPENDING, *kept.values(), strict=True):
+kept = {name: by_format.cv_results_[f"mean_test_{name}"] for name in SCORERS}
+for (size, bits), *scores in zip(FORMATS, *kept.values(), strict=True):
     print(row(size, bits, size * bits // 8, *(f"{score:.3f}" for score in scores)))
 
 # %%
-# Many rough numbers keep more than few exact ones, down to four bits. Two bits, which can tell only
-# -1, 0 and 1 apart here, are too few.
+# More dimensions with fewer bits are better, down to four bits. Two bits, which allow only the
+# values -1, 0 and 1 here, are too few.
 
 figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 STYLES = {
@@ -97,12 +98,13 @@ STYLES = {
 }
 for name, style in STYLES.items():
     ax.plot(kept[name], label=name, **style)
-ax.set_xticks(range(len(SPENDING)), [f"{size} of\n{bits} bits" for size, bits in SPENDING])
-ax.set_xlabel("numbers per vector, in 32 bytes")
+ax.set_xticks(range(len(FORMATS)), [f"{size} ×\n{bits} bits" for size, bits in FORMATS])
+ax.set_xlabel("dimensions × bits per dimension (32 bytes)")
 ax.set_ylim(0, 1)
+ax.set_ylabel("score")
 ax.margins(x=0.08)
 ax.grid(alpha=0.3)
 ax.spines[["top", "right"]].set_visible(False)
 ax.legend(loc="lower center", ncols=2)
-ax.set_title("What 32 bytes keep of 384 dimensions, on held-out texts")
+ax.set_title("384 dimensions compressed to 32 bytes, held-out texts")
 plt.show()

@@ -2,10 +2,10 @@
 Classify compressed embeddings
 ==============================
 
-A classifier that learns from sentence embeddings need not see all of their 384 dimensions. Here a
-logistic regression sorts texts into the 45 categories of WordNet by 8 to 64 dimensions, which PCA
-or :class:`~skperco.CoherenceDistiller` makes of the embeddings. The two steps are a pipeline, which
-is fitted and applied as one. How much accuracy do the saved bytes cost?
+How much accuracy does a classifier of sentence embeddings lose if they are compressed? Here a
+logistic regression classifies texts into the 45 categories of WordNet from 8 to 64 of 384
+dimensions. PCA and :class:`~skperco.CoherenceDistiller` are compared as the first step of a
+pipeline.
 """
 
 import matplotlib.pyplot as plt
@@ -18,21 +18,23 @@ from skperco import CoherenceDistiller, perception_coherence_score
 from skperco.datasets import load_wordnet_glosses
 
 # %%
-# The data: what WordNet says about the senses of words, as all-MiniLM-L6-v2 embeds it, and the
-# category of every sense, such as ``noun.animal`` or ``verb.motion``.
+# The data: definitions from WordNet, embedded by all-MiniLM-L6-v2, and the category of each, such
+# as ``noun.animal`` or ``verb.motion``.
 
 glosses = load_wordnet_glosses()
 train, test, train_category, test_category = train_test_split(
     glosses.data, glosses.target, test_size=3000, random_state=0
 )
 full_size = train.shape[1]
-print(f"{len(train):,} embeddings of {full_size} dimensions to fit, {len(test):,} to judge by")
+print(
+    f"{len(train):,} embeddings of {full_size} dimensions for training, {len(test):,} for testing"
+)
 print(f"{len(glosses.target_names)} categories")
 
 # %%
-# The pipeline hands the categories to each of its steps, and so to the student. A ``y`` of one
-# dimension is never a teacher: the student leaves the categories to the classifier, and learns from
-# the embeddings alone, as PCA does. Ten steps are few, and do for a quick example.
+# The pipeline passes the categories to all its steps. The distiller ignores a one-dimensional
+# ``y``, as PCA does, and learns from the embeddings alone. To keep the example fast, it takes only
+# 10 training steps.
 
 SIZES = (8, 16, 32, 64)
 REDUCERS = {
@@ -55,8 +57,9 @@ for name, reducers in REDUCERS.items():
         results[name, size] = (accuracy, coherence)
 
 # %%
-# A float32 takes four bytes. *Coherence* is how often a text and two others come out in the right
-# order, that is, how often the one that was nearer still is: here as seen from 500 of the texts.
+# Vectors are stored as float32, four bytes per dimension. *Coherence* is the fraction of triplets,
+# an anchor and two other texts, for which the same of the two is nearer to the anchor before and
+# after compression; it is estimated from 500 anchors.
 
 row = "{:<20} {:>10} {:>12} {:>10} {:>10}".format
 header = row("method", "dimensions", "bytes/vector", "accuracy", "coherence")
@@ -68,20 +71,19 @@ for size in SIZES:
         print(row(name, size, 4 * size, f"{accuracy:.3f}", f"{coherence:.3f}"))
 
 # %%
-# To this classifier, PCA and the student are about as good as each other: it weighs every dimension
-# for itself, and all it needs is directions in which the categories differ. What the student adds,
-# the order of near and far, is for uses without labels: a search, a recommendation. It costs no
-# accuracy here. Judged on 3,000 texts, an accuracy is known to about one point either way, so that
-# differences as small as these say little.
+# The accuracies are about the same: logistic regression weights each dimension, so it only needs
+# directions in which the categories differ. Coherence matters for uses without labels, such as
+# search and recommendation; here it costs no accuracy. The standard error of an accuracy on 3,000
+# texts is nearly one percentage point, so the differences in accuracy are not significant.
 
-print("\nCoherenceDistiller less PCA, in points:")
+print("\nCoherenceDistiller minus PCA, in percentage points:")
 for size in SIZES:
     ours, pca = results["CoherenceDistiller", size], results["PCA", size]
     accuracy, coherence = (100 * (a - b) for a, b in zip(ours, pca, strict=True))
     print(f"  {size:>2} dimensions: accuracy {accuracy:+.1f}, coherence {coherence:+.1f}")
 
 # %%
-# The same as a picture: higher is better, further left is smaller.
+# Accuracy by size.
 
 STYLES = {
     "PCA": {"color": "#0072B2", "marker": "s", "linestyle": ":"},
@@ -98,9 +100,9 @@ ax.set_xscale("log", base=2)
 ticks = [4 * size for size in (*SIZES, full_size)]
 ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
 ax.set_xlabel("bytes per vector")
-ax.set_ylabel("accuracy")
+ax.set_ylabel("test accuracy")
 ax.grid(alpha=0.3)
 ax.spines[["top", "right"]].set_visible(False)
 ax.legend(loc="lower right")
-ax.set_title("What a classifier makes of fewer bytes, on unseen texts")
+ax.set_title("Accuracy of a classifier of compressed embeddings")
 plt.show()

@@ -2,10 +2,10 @@
 Replace a model by a cheaper one
 ================================
 
-A neural network embeds texts well, and slowly. Can the words of a text alone, weighed by TF-IDF,
-tell which other texts are near? Not as well as the network, but much of what can be known from
-the words fits into few dimensions: here a student with 64 learns the order that the network,
-its teacher, sees, and is compared with ridge regression onto the teacher's 384 dimensions.
+A neural network embeds texts well but slowly. Can TF-IDF vectors predict which texts are near each
+other according to the network? Here the network is the teacher of a linear student, which learns
+the teacher's rankings with 64 dimensions. It is compared with ridge regression onto the teacher's
+384 dimensions.
 """
 
 from time import perf_counter
@@ -28,8 +28,8 @@ from skperco import (
 from skperco.datasets import load_wordnet_glosses
 
 # %%
-# The student sees sparse word counts; the teacher is all-MiniLM-L6-v2, whose embeddings come with
-# the texts. Of 1,500 texts neither regression nor student sees anything before they are judged.
+# The input of the student is a sparse TF-IDF matrix. The teacher is all-MiniLM-L6-v2, whose
+# embeddings are part of the data set. 1,500 texts are held out for testing.
 
 glosses = load_wordnet_glosses()
 train_text, test_text, train_teacher, test_teacher = train_test_split(
@@ -38,11 +38,11 @@ train_text, test_text, train_teacher, test_teacher = train_test_split(
 vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32)
 train = vectorizer.fit_transform(train_text)
 test = vectorizer.transform(test_text)
-print(f"{train.shape[0]:,} texts to fit, {train.shape[1]:,} different words in them")
+print(f"{train.shape[0]:,} texts for training, {train.shape[1]:,} words")
 
 # %%
-# Ridge regression imitates every coordinate of the teacher. Scores take (teacher, student) as
-# scikit-learn's take (true, predicted), so that they can choose its strength.
+# Ridge regression predicts each coordinate of the teacher. Scores take (teacher, student) as those
+# of scikit-learn take (y_true, y_pred), so that a grid search can use them to select ``alpha``.
 
 results = {}
 
@@ -66,15 +66,15 @@ ridge = search.fit(train, train_teacher)
 report("ridge", ridge.predict(test), start)
 
 # %%
-# Small from there: the leading directions of what the regression predicts.
+# The regression reduced to 64 dimensions by a truncated SVD of its predictions.
 
 start = perf_counter()
 leading = TruncatedSVD(n_components=64, random_state=0).fit(ridge.predict(train))
-report("ridge, leading 64", leading.transform(ridge.predict(test)), start)
+report("ridge + SVD", leading.transform(ridge.predict(test)), start)
 
 # %%
-# The student learns the order of near and far instead of the coordinates. Given a second argument
-# of two dimensions, it takes that for its teacher.
+# The student learns the rankings of the teacher instead of its coordinates. A two-dimensional ``y``
+# is the teacher.
 
 start = perf_counter()
 student = CoherenceDistiller(n_components=64, random_state=0).fit(train, train_teacher)
@@ -90,21 +90,21 @@ for name, (size, coherence, recall, seconds) in results.items():
     print(row(name, size, f"{4 * size:,}", *figures))
 
 # %%
-# How it looks from single texts: those that the student perceives best, middling and worst, each
-# with its three nearest. A star marks what teacher and student both name.
+# The texts with the highest, the median and the lowest coherence, each with its three nearest
+# neighbors. A star marks neighbors that teacher and student have in common.
 
 
 def nearest(embeddings):
-    """The three nearest of every row, without itself."""
+    """The three nearest neighbors of each row."""
     similarity = cosine_similarity(embeddings)
     np.fill_diagonal(similarity, -np.inf)
     return np.argsort(-similarity, axis=1)[:, :3]
 
 
 by_teacher, by_student = nearest(test_teacher), nearest(small)
-perceived = np.argsort(perception_coherence_samples(test_teacher, small))
-for case, place in (("best", -1), ("middling", len(perceived) // 2), ("worst", 0)):
-    text = perceived[place]
+order = np.argsort(perception_coherence_samples(test_teacher, small))
+for case, position in (("highest", -1), ("median", len(order) // 2), ("lowest", 0)):
+    text = order[position]
     print(f"\n{case}: {test_text[text]}")
     for name, found in (("teacher", by_teacher[text]), ("student", by_student[text])):
         for other in found:
@@ -112,11 +112,11 @@ for case, place in (("best", -1), ("middling", len(perceived) // 2), ("worst", 0
             print(f"  {name} {both} {test_text[other]}")
 
 # %%
-# As a picture.
+# The scores as a figure.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
 labels = [f"{name}\n{size} dimensions" for name, (size, *_) in results.items()]
-for ax, title, column in zip(axes, ("coherence (a guess: 0.5)", "recall@10"), (1, 2), strict=True):
+for ax, title, column in zip(axes, ("coherence (chance: 0.5)", "recall@10"), (1, 2), strict=True):
     scores = [result[column] for result in results.values()]
     colors = ["#999999"] * (len(scores) - 1) + ["#0072B2"]
     ax.bar_label(ax.barh(labels, scores, color=colors, height=0.6), fmt="%.3f", padding=3)
@@ -125,5 +125,5 @@ for ax, title, column in zip(axes, ("coherence (a guess: 0.5)", "recall@10"), (1
     ax.margins(x=0.15)
 axes[0].set_xlim(left=0.5)
 axes[0].invert_yaxis()
-figure.suptitle("Words in, the teacher's order out, on unseen texts")
+figure.suptitle("Agreement with the teacher on held-out texts")
 plt.show()

@@ -1,6 +1,7 @@
 """Types of input and output: tensors, data frames, files, lists and sparse matrices."""
 
 import copy
+import functools
 import io
 import pickle
 
@@ -21,6 +22,12 @@ from skperco.datasets import load_wordnet_glosses
 @pytest.fixture(scope="module")
 def rows():
     return load_wordnet_glosses().data[:300]
+
+
+@pytest.fixture(scope="module")
+def fitted(rows):
+    """A function that fits to the rows, once for each combination of parameters."""
+    return functools.cache(lambda **parameters: small(**parameters).fit(rows))
 
 
 @pytest.fixture(scope="module")
@@ -225,8 +232,8 @@ LABELS = {
 
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_class_labels_in_y_are_ignored(rows, labels, metric):
-    alone, labeled = small(metric=metric).fit(rows), small(metric=metric).fit(rows, labels)
+def test_class_labels_in_y_are_ignored(rows, fitted, labels, metric):
+    alone, labeled = fitted(metric=metric), small(metric=metric).fit(rows, labels)
     np.testing.assert_array_equal(labeled.transform(rows), alone.transform(rows))
     assert labeled.score(rows, labels) == alone.score(rows)
 
@@ -339,8 +346,8 @@ def test_results_do_not_depend_on_the_storage_of_sparse_rows(rows, as_stored):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["array", "file"])
-def test_transform_writes_into_out(rows, kind, dtype, tmp_path):
-    distiller = small().fit(rows)
+def test_transform_writes_into_out(rows, fitted, kind, dtype, tmp_path):
+    distiller = fitted()
     expected = distiller.transform(rows)
     out = np.empty(expected.shape, dtype)
     if kind == "file":
@@ -363,9 +370,9 @@ def test_transform_writes_into_out(rows, kind, dtype, tmp_path):
         (np.broadcast_to(0.0, (300, 4)), ValueError),
     ],
 )
-def test_transform_refuses_an_invalid_out(rows, out, error):
+def test_transform_refuses_an_invalid_out(rows, fitted, out, error):
     with pytest.raises(error, match="out must be"):
-        small().fit(rows).transform(rows, out=out)
+        fitted().transform(rows, out=out)
 
 
 @pytest.mark.parametrize("name", ["X", "teacher_embeddings"])
@@ -383,8 +390,8 @@ def test_invalid_values_in_memory_mapped_files_are_refused(rows, name, value, tm
 @pytest.mark.parametrize("student", ["linear", "mlp"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_transform_refuses_rows_that_are_not_finite(rows, student, metric, value):
-    distiller = small(student=student, metric=metric).fit(rows)
+def test_transform_refuses_rows_that_are_not_finite(rows, fitted, student, metric, value):
+    distiller = fitted(student=student, metric=metric)
     invalid = rows.copy()
     invalid[7, 3] = value
     with pytest.raises(ValueError, match="X contains"):
@@ -394,8 +401,10 @@ def test_transform_refuses_rows_that_are_not_finite(rows, student, metric, value
 @pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-22, 1e-10, 1e10, 1e37])
 @pytest.mark.parametrize("student", ["linear", "mlp"])
 @pytest.mark.parametrize("as_given", [np.asarray, sp.csr_array])
-def test_cosine_embeddings_do_not_depend_on_the_scale_of_a_row(rows, scale, student, as_given):
-    distiller = small(student=student).fit(rows)
+def test_cosine_embeddings_do_not_depend_on_the_scale_of_a_row(
+    rows, fitted, scale, student, as_given
+):
+    distiller = fitted(student=student)
     expected = distiller.transform(rows)
     scaled = rows.copy()
     scaled[::2] *= np.float32(scale)
@@ -404,15 +413,15 @@ def test_cosine_embeddings_do_not_depend_on_the_scale_of_a_row(rows, scale, stud
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e10])
-def test_a_cosine_fit_does_not_depend_on_the_scale_of_a_row(rows, scale):
+def test_a_cosine_fit_does_not_depend_on_the_scale_of_a_row(rows, fitted, scale):
     scaled = rows.copy()
     scaled[::2] *= np.float32(scale)
-    found, expected = (small(max_iter=20).fit(X) for X in (scaled, rows))
+    found, expected = small(max_iter=20).fit(scaled), fitted(max_iter=20)
     np.testing.assert_allclose(found.transform(rows), expected.transform(rows), atol=0.02)
 
 
-def test_transform_refuses_rows_whose_embeddings_overflow(rows):
-    distiller = small(metric="euclidean").fit(rows)
+def test_transform_refuses_rows_whose_embeddings_overflow(fitted):
+    distiller = fitted(metric="euclidean")
     with pytest.raises(ValueError, match="X must have its largest entry"):
         distiller.transform(3e38 * np.sign(distiller.student_.weight.detach().numpy()))
 

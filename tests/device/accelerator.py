@@ -1,6 +1,6 @@
-"""A simulated accelerator, "fake", built by a C++ compiler; it changes the whole process.
+"""A simulated accelerator, "fake", built with a C++ compiler and registered in this process.
 
-Its kernels run on the CPU, and check where tensors are as CUDA does.
+Its kernels run on the CPU and check the devices of tensors as CUDA does.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def compiler():
 
 
 def library():
-    """Path of the compiled simulation, kept between runs, outside the repository."""
+    """Path of the compiled simulation, cached outside the repository."""
     key = SOURCE.read_bytes() + repr((torch.__version__, compiler(), FLAGS)).encode()
     folder = Path(tempfile.gettempdir()) / f"skperco-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -47,7 +47,7 @@ def _compile(path):
 
 
 def register():
-    """Make the accelerator a device of this process; return the operators that control it."""
+    """Register the accelerator in this process and return the operators that control it."""
     torch.ops.load_library(library())
     operators = torch.ops.simulated_accelerator
     operators.register_hooks()
@@ -58,7 +58,7 @@ def register():
 
 
 def _module(operators):
-    """What PyTorch expects of `torch.fake`."""
+    """The module `torch.fake`, with the functions that PyTorch requires."""
     module = types.ModuleType(f"torch.{NAME}")
     module.device_count = lambda: 1
     module.is_available = lambda: True

@@ -1,4 +1,4 @@
-"""The suite of the simulated accelerator, which needs a process of its own: `make test-device`."""
+"""Tests on a simulated accelerator, which need their own process: `make test-device`."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def device():
 
 @pytest.fixture
 def operators():
-    """Operators of the simulation, with counters at zero."""
+    """Operators of the simulation, after a reset of their counters."""
     OPERATORS.reset_counts()
     return OPERATORS
 

@@ -1,4 +1,4 @@
-"""Every kind of fit on the device gives what it gives on the CPU, up to rounding."""
+"""Fits on the device equal those on the CPU, up to rounding."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ from skperco import perception_coherence_score
 
 
 class Network(torch.nn.Module):
-    """Draws random numbers and has statistics, as few students do."""
+    """A student with dropout and batch normalization."""
 
     def __init__(self, n_features, n_components):
         super().__init__()
@@ -43,7 +43,7 @@ def table(teacher):
     return np.linalg.norm(teacher[:, None] - teacher, axis=2)
 
 
-# Layout of X, parameters, and what is made of the teacher's embeddings, or None.
+# Conversion of X, parameters, and conversion of the teacher's embeddings (None: no teacher).
 CASES = [
     *product([dense], [{"metric": metric} for metric in METRIC_NAMES], [None, dense]),
     *product([sparse], [{"metric": "cosine"}, {"metric": "euclidean"}], [None]),
@@ -68,8 +68,8 @@ def name_of(case):
 
 
 def embeddings(device, case, rows, teacher, **fit_parameters):
-    layout, parameters, teaches = case
-    given = None if teaches is None else teaches(teacher)
+    layout, parameters, convert_teacher = case
+    given = None if convert_teacher is None else convert_teacher(teacher)
     distiller = small(device=device, **{"max_iter": 4, "validation_fraction": 0.15} | parameters)
     distiller.fit(layout(rows), teacher_embeddings=given, **fit_parameters)
     assert {parameter.device.type for parameter in distiller.student_.parameters()} == {"cpu"}
@@ -77,7 +77,7 @@ def embeddings(device, case, rows, teacher, **fit_parameters):
 
 
 def assert_alike(found, expected):
-    """The same decisions, and embeddings with nearly the same order."""
+    """Check that losses are nearly equal, and the embeddings coherent."""
     assert found[0].validation_fractions_ == expected[0].validation_fractions_
     np.testing.assert_allclose(found[0].loss_curve_, expected[0].loss_curve_, rtol=0.02, atol=1e-3)
     metric = found[0].metric_
@@ -87,7 +87,7 @@ def assert_alike(found, expected):
 
 @pytest.mark.filterwarnings("ignore:Sparse (CSR|invariant)")
 @pytest.mark.parametrize("case", CASES, ids=map(name_of, CASES))
-def test_a_fit_is_that_of_the_cpu(device, operators, case, rows, teacher):
+def test_fit_on_the_device_equals_the_cpu(device, operators, case, rows, teacher):
     expected = embeddings("cpu", case, rows, teacher)
     assert not operators.counted_kernels()
     found = embeddings(device, case, rows, teacher)
@@ -97,17 +97,19 @@ def test_a_fit_is_that_of_the_cpu(device, operators, case, rows, teacher):
 
 @pytest.mark.filterwarnings("ignore:Sparse (CSR|invariant)")
 @pytest.mark.parametrize("layout", [dense, sparse])
-@pytest.mark.parametrize("teaches", [None, dense])
-def test_a_weighted_fit_is_that_of_the_cpu(device, layout, teaches, rows, teacher, weights):
+@pytest.mark.parametrize("convert_teacher", [None, dense])
+def test_weighted_fit_on_the_device_equals_the_cpu(
+    device, layout, convert_teacher, rows, teacher, weights
+):
     fits = [
-        embeddings(where, (layout, {}, teaches), rows, teacher, sample_weight=weights)
+        embeddings(where, (layout, {}, convert_teacher), rows, teacher, sample_weight=weights)
         for where in (device, "cpu")
     ]
     assert_alike(*fits)
 
 
 @pytest.mark.parametrize("role", ["metric", "teacher_metric"])
-def test_a_metric_that_holds_a_tensor_of_the_device_is_called_there(device, role, rows, teacher):
+def test_a_callable_metric_receives_tensors_on_the_device(device, role, rows, teacher):
     called = set()
 
     def scaled(where):
@@ -143,7 +145,9 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("convert", RESULTS.values(), ids=RESULTS.keys())
-def test_what_a_metric_of_the_teacher_returns_is_moved(device, convert, rows, teacher):
+def test_the_result_of_a_callable_teacher_metric_is_moved_to_the_device(
+    device, convert, rows, teacher
+):
     def converted(anchors, references):
         return convert(torch.cdist(anchors, references))
 
@@ -154,11 +158,11 @@ def test_what_a_metric_of_the_teacher_returns_is_moved(device, convert, rows, te
     np.testing.assert_allclose(fits[0][1], fits[1][1], atol=1e-5)
 
 
-def test_a_training_step_of_a_compression_reads_nothing_from_the_device(device, operators, rows):
+def test_training_steps_copy_nothing_from_the_device(device, operators, rows):
     transfers = []
 
     class Watch:
-        """Notes the counters after every round of steps."""
+        """Records the number of transfers after every round of steps."""
 
         def setup(self, estimator, context):
             pass

@@ -1,4 +1,4 @@
-"""The loss on the device is that of the CPU, with its gradient and without waiting."""
+"""The loss and its gradient on the device equal those on the CPU, without synchronization."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def value_and_gradient(where, dtype, references, **options):
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("rank_power", [0, 0.5, 1])
 @pytest.mark.parametrize("metric", METRIC_NAMES)
-def test_a_loss_is_that_of_the_cpu(device, metric, rank_power, options, references):
+def test_loss_on_the_device_equals_the_cpu(device, metric, rank_power, options, references):
     options = options | {"metric": metric, "rank_power": rank_power}
     found, expected = (
         value_and_gradient(where, torch.float32, references, **options)
@@ -46,7 +46,7 @@ def test_a_loss_is_that_of_the_cpu(device, metric, rank_power, options, referenc
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("metric", METRIC_NAMES)
-def test_a_loss_in_another_precision_is_that_of_the_cpu(device, metric, dtype):
+def test_loss_in_another_precision_equals_the_cpu(device, metric, dtype):
     found, expected = (
         value_and_gradient(where, dtype, True, metric=metric, n_neighbors=6)
         for where in (device, torch.device("cpu"))
@@ -55,7 +55,7 @@ def test_a_loss_in_another_precision_is_that_of_the_cpu(device, metric, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_loss_under_autocast_is_that_of_the_cpu(device, dtype):
+def test_loss_under_autocast_equals_the_cpu(device, dtype):
     expected = value_and_gradient(torch.device("cpu"), torch.float32, True)
     with torch.autocast(device.type, dtype=dtype):
         found = value_and_gradient(device, torch.float32, True)
@@ -63,7 +63,7 @@ def test_a_loss_under_autocast_is_that_of_the_cpu(device, dtype):
 
 
 @pytest.mark.parametrize("name", ["teacher", "student_references", "teacher_references"])
-def test_arguments_on_two_devices_are_refused_by_name(device, name):
+def test_arguments_on_two_devices_are_refused(device, name):
     given = {
         "student": rows_of(0, 24, 5),
         "teacher": rows_of(1, 24, 8),
@@ -76,7 +76,7 @@ def test_arguments_on_two_devices_are_refused_by_name(device, name):
 
 
 @pytest.mark.parametrize("metric", METRIC_NAMES)
-def test_a_loss_does_not_wait_for_the_device(device, operators, metric):
+def test_loss_copies_nothing_from_the_device(device, operators, metric):
     student, teacher = (rows.to(device) for rows in (rows_of(0, 24, 5), rows_of(1, 24, 8)))
     student.requires_grad_()
     operators.reset_counts()

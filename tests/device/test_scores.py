@@ -1,4 +1,4 @@
-"""Every score on the device is that of the CPU, and so is what displays draw."""
+"""Scores, displays, dissimilarities and ranks on the device equal those on the CPU."""
 
 from itertools import product
 
@@ -59,7 +59,7 @@ def distances(anchors, references):
     return torch.cdist(anchors, references)
 
 
-# What is made of the teacher's embeddings, metrics, and whether there are weights.
+# Conversion of the teacher's embeddings, metrics, and whether samples are weighted.
 CASES = [
     *product([plain], [{"metric": metric} for metric in METRIC_NAMES], [False]),
     *product([tied], [{"metric": metric} for metric in METRIC_NAMES], [True]),
@@ -72,7 +72,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].__name__} {case[1]}")
 @pytest.mark.parametrize("score", SCORES.values(), ids=SCORES.keys())
-def test_a_score_is_that_of_the_cpu(device, operators, score, case, teacher, weights):
+def test_score_on_the_device_equals_the_cpu(device, operators, score, case, teacher, weights):
     layout, metrics, weighted = case
     rows = layout(teacher[:70]), np.round(4 * teacher[:70, :3], 1)
     options = metrics | {"sample_weight": weights[:70] if weighted else None}
@@ -84,7 +84,7 @@ def test_a_score_is_that_of_the_cpu(device, operators, score, case, teacher, wei
 
 
 @pytest.mark.parametrize("score", SCORES.values(), ids=SCORES.keys())
-def test_scores_take_tensors_of_the_device(device, score, teacher, weights):
+def test_scores_of_tensors_on_the_device_equal_those_of_arrays(device, score, teacher, weights):
     rows, options = (teacher[:90], teacher[:90, :3]), {"sample_weight": weights[:90]}
     expected = score(*rows, **options)
     rows = [torch.from_numpy(part).to(device) for part in rows]
@@ -94,7 +94,7 @@ def test_scores_take_tensors_of_the_device(device, score, teacher, weights):
     np.testing.assert_allclose(np.asarray(score(*rows, **options)), np.asarray(expected))
 
 
-def test_percentiles_may_be_on_the_device(device, teacher):
+def test_percentiles_on_the_device_are_converted(device, teacher):
     percentiles = torch.tensor([0.1, 0.5, 1.0], device=device)
     rows = teacher[:60], teacher[:60, :3]
     np.testing.assert_array_equal(
@@ -104,7 +104,7 @@ def test_percentiles_may_be_on_the_device(device, teacher):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_matrix_of_scores_is_that_of_the_cpu(device, teacher, weights, weighted):
+def test_pairwise_coherence_on_the_device_equals_the_cpu(device, teacher, weights, weighted):
     models = [teacher[:90], teacher[:90, :3], tied(teacher[:90])]
     weights = weights[:90] if weighted else None
     matrices = [
@@ -114,7 +114,7 @@ def test_a_matrix_of_scores_is_that_of_the_cpu(device, teacher, weights, weighte
     np.testing.assert_allclose(*matrices, atol=1e-9)
 
 
-def test_displays_draw_what_is_computed_on_the_device(device, teacher):
+def test_displays_computed_on_the_device_equal_the_cpu(device, teacher):
     rows = teacher[:60], teacher[:60, :3]
     curves = [
         CoherenceCurveDisplay.from_embeddings(*rows, device=where) for where in (device, "cpu")
@@ -131,7 +131,7 @@ def test_displays_draw_what_is_computed_on_the_device(device, teacher):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("metric", [*METRIC_NAMES, distances])
-def test_dissimilarities_and_their_gradients_are_those_of_the_cpu(device, metric, dtype, teacher):
+def test_dissimilarities_and_their_gradients_equal_the_cpu(device, metric, dtype, teacher):
     results = []
     for where in (device, torch.device("cpu")):
         anchors, references = (
@@ -149,7 +149,7 @@ def test_dissimilarities_and_their_gradients_are_those_of_the_cpu(device, metric
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("rank", [percentile_rank, soft_percentile_rank])
-def test_ranks_and_their_gradients_are_those_of_the_cpu(device, rank, weighted, dtype):
+def test_ranks_and_their_gradients_equal_the_cpu(device, rank, weighted, dtype):
     table = torch.randn(7, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     table = (5 * table).round() / 5 + 1
     weights = torch.arange(40) % 3 + 1.0 if weighted else None

@@ -1,4 +1,4 @@
-"""The simulated accelerator raises where CUDA raises, and has its own random state."""
+"""The simulated accelerator raises the errors of CUDA and has its own random state."""
 
 import pytest
 import torch
@@ -19,12 +19,12 @@ MIXED = {
 
 
 @pytest.mark.parametrize("mix", MIXED.values(), ids=MIXED.keys())
-def test_tensors_of_two_devices_do_not_mix(device, mix):
+def test_operations_on_tensors_of_two_devices_raise(device, mix):
     with pytest.raises(RuntimeError, match=r"Expected .*device"):
         mix(device)
 
 
-def test_a_number_on_the_cpu_mixes_with_tensors_of_the_device(device):
+def test_a_scalar_on_the_cpu_can_be_combined_with_tensors_on_the_device(device):
     assert (on(device, 3) * torch.tensor(2.0)).cpu().tolist() == [2, 2, 2]
 
 
@@ -48,12 +48,12 @@ OUTSIDE = {
 
 @pytest.mark.parametrize("take", OUTSIDE.values(), ids=OUTSIDE.keys())
 @pytest.mark.parametrize("number", [3, 7])
-def test_a_row_that_does_not_exist_is_refused(device, take, number):
+def test_an_index_out_of_range_is_refused(device, take, number):
     with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)|valid range"):
         take(on(device, 3, 2), torch.tensor([number], device=device))
 
 
-def test_the_device_has_a_random_state_of_its_own(device):
+def test_the_device_has_its_own_random_state(device):
     torch.manual_seed(3)
     first, on_cpu = torch.rand(4, device=device), torch.rand(4)
     torch.manual_seed(3)
@@ -86,7 +86,7 @@ def test_batch_norm_updates_its_statistics(device):
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
-def test_compressed_rows_are_multiplied_as_they_are(device, operators):
+def test_sparse_csr_rows_are_multiplied_without_conversion(device, operators):
     dense = torch.tensor([[0.0, 2, 0], [1, 0, 3]])
     weight = torch.arange(6.0).view(3, 2)
     sparse, weight_here = dense.to_sparse_csr().to(device), weight.to(device).requires_grad_()
@@ -98,7 +98,7 @@ def test_compressed_rows_are_multiplied_as_they_are(device, operators):
     assert kernels["compressed aten::addmm"] == kernels["compressed aten::mm"] == 1
 
 
-def test_copies_and_reads_are_counted(device, operators):
+def test_transfers_are_counted(device, operators):
     rows = torch.ones(5).to(device)
     rows.sum().item()
     (rows * 2).cpu()

@@ -1,4 +1,4 @@
-"""On a device without double precision "auto" takes the CPU, and the device itself is refused."""
+"""A device without double precision is refused; device="auto" uses the CPU instead."""
 
 import numpy as np
 import pytest
@@ -34,14 +34,14 @@ SCORES = [
 pytestmark = pytest.mark.usefixtures("without_double")
 
 
-def test_auto_takes_the_cpu(rows, operators):
+def test_device_auto_uses_the_cpu(rows, operators):
     distiller = small(device="auto", max_iter=2).fit(rows)
     distiller.transform(rows)
     distiller.score(rows)
     assert not operators.counted_kernels()
 
 
-def test_a_fit_on_the_device_is_refused_by_name(device, rows):
+def test_estimator_on_the_device_is_refused(device, rows):
     message = rf"device must have double precision, which '{device}' has not: use device='cpu'"
     with pytest.raises(ValueError, match=message):
         small(device=device).fit(rows)
@@ -52,7 +52,7 @@ def test_a_fit_on_the_device_is_refused_by_name(device, rows):
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_a_score_on_the_device_is_refused_by_name(device, rows, teacher, score):
+def test_score_on_the_device_is_refused(device, rows, teacher, score):
     with pytest.raises(ValueError, match="device must have double precision"):
         score(teacher, rows, device=device)
     expected = score(teacher, rows)
@@ -61,19 +61,19 @@ def test_a_score_on_the_device_is_refused_by_name(device, rows, teacher, score):
     )
 
 
-def test_tensors_of_the_device_are_computed_with_on_the_cpu(device, rows, teacher):
+def test_tensors_on_the_device_are_processed_on_the_cpu(device, rows, teacher):
     X, y = (torch.from_numpy(array).to(device) for array in (rows, teacher))
     distiller = small(device="auto", max_iter=2).fit(X, y)
-    images = distiller.transform(X)
-    assert images.device.type == device.type
+    embeddings = distiller.transform(X)
+    assert embeddings.device.type == device.type
     expected = small(device="cpu", max_iter=2).fit(rows, teacher)
-    np.testing.assert_array_equal(images.cpu(), expected.transform(rows))
+    np.testing.assert_array_equal(embeddings.cpu(), expected.transform(rows))
     assert distiller.score(X, y) == expected.score(rows, teacher)
     streamed = small(device="auto", max_iter=2).partial_fit(X, y)
     np.testing.assert_array_equal(streamed.transform(rows), expected.transform(rows))
 
 
-def test_files_and_pickles_of_the_device_fall_back(device, rows, tmp_path):
+def test_a_file_with_the_device_is_loaded_with_device_auto(device, rows, tmp_path):
     pytest.importorskip("safetensors")
     distiller = small(device="cpu", max_iter=2).fit(rows).set_params(device=device)
     distiller.save(tmp_path / "file")
@@ -88,7 +88,7 @@ def test_files_and_pickles_of_the_device_fall_back(device, rows, tmp_path):
         (soft_percentile_rank, "dissimilarities"),
     ],
 )
-def test_tensors_of_the_device_are_refused_by_name(device, call, name):
+def test_ranks_and_loss_on_the_device_are_refused(device, call, name):
     with pytest.raises(ValueError, match=f"^{name} is on a device without double precision"):
         call(torch.ones(5, 4, device=device))
 
@@ -104,6 +104,6 @@ def test_dissimilarities_need_no_double_precision(device, metric, rows):
     assert anchors.grad.isfinite().all()
 
 
-def test_versions_name_the_device(device, capsys):
+def test_show_versions_names_the_device(device, capsys):
     show_versions()
     assert device.type in capsys.readouterr().out

@@ -232,10 +232,8 @@ def saying_so(path):
 
 
 def assert_loads_the_same_or_says_so(path, expected):
-    begun = time.perf_counter()
     with saying_so(path):
         np.testing.assert_array_equal(CoherenceDistiller.load(path).transform(ROWS), expected)
-    assert time.perf_counter() - begun < 2
 
 
 def test_mutants_load_the_same_or_say_so(saved, tmp_path):
@@ -245,13 +243,16 @@ def test_mutants_load_the_same_or_say_so(saved, tmp_path):
         assert_loads_the_same_or_says_so(path, saved.embeddings)
 
 
-def test_mutants_do_not_grow_the_memory(saved, tmp_path):
+@pytest.mark.slow
+def test_damaged_files_are_read_fast_and_with_little_memory(saved, tmp_path):
     resource = pytest.importorskip("resource")
     path, rng = tmp_path / "mutant", np.random.default_rng(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(300):
         path.write_bytes(mutant(saved.contents, rng))
+        begun = time.perf_counter()
         assert_loads_the_same_or_says_so(path, saved.embeddings)
+        assert time.perf_counter() - begun < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
