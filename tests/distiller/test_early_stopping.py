@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from builders import small
 
-from skperco.training._early_stopping import decide
+from skperco.training._early_stopping import select_fraction
 
 STUDENTS = pytest.mark.parametrize("student", ["linear", "mlp"])
 
@@ -59,10 +59,10 @@ def test_validation_fraction_sets_the_number_of_rows_held_out(
 ):
     counts = []
 
-    def counted(fitted, pool, held_out, *rest):
+    def counted(fitted, subset, held_out, *rest):
         counts.append((fitted.n_rows, held_out.n_rows))
-        return decide(fitted, pool, held_out, *rest)
+        return select_fraction(fitted, subset, held_out, *rest)
 
-    monkeypatch.setattr("skperco.distiller.decide", counted)
+    monkeypatch.setattr("skperco.training._two_stage.select_fraction", counted)
     small(validation_fraction=validation_fraction).fit(rows)
     assert counts == [(300 - n_held_out, n_held_out)]
