@@ -15,7 +15,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metadata_routing import UNUSED
@@ -37,7 +37,7 @@ from skperco.utils._arrays import as_array
 from skperco.utils._chunking import is_mapped
 from skperco.utils._dask import LazyOutputMixin, embed_lazily, is_frame, is_lazy
 from skperco.utils._global_settings import default_settings
-from skperco.utils._types import Metric
+from skperco.utils._types import Metric, Rows
 from skperco.utils._validation import (
     canonical,
     check_finite_blocks,
@@ -482,16 +482,25 @@ class CoherenceDistiller(
         self.validation_fractions_ = result.validation_fractions
         progress.end({"student_": self.student_})
 
-    def _check_fit_input(self, X, y, teacher_embeddings, sample_weight, *, reset, min_samples=2):
+    def _check_fit_input(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None,
+        teacher_embeddings: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        *,
+        reset: bool,
+        min_samples: int = 2,
+    ) -> Samples:
         """Check the arguments of a fit and return at least `min_samples` samples."""
         teacher_metric = self._check_metrics()
         check_positive(self.alphas, "alphas")
         if isinstance(self.student, str) and self.student == "mlp":
             check_layer_sizes(self.hidden_layer_sizes)
         built_in = isinstance(self.student, str)
-        X = self._check_rows(X, built_in, reset=reset, ensure_min_samples=min_samples)
+        rows = self._check_rows(X, built_in, reset=reset, ensure_min_samples=min_samples)
         teacher = given_teacher(y, teacher_embeddings)
-        return check_samples(X, teacher, teacher_metric, sample_weight, min_samples=min_samples)
+        return check_samples(rows, teacher, teacher_metric, sample_weight, min_samples=min_samples)
 
     def _check_metrics(self) -> Metric:
         """The teacher's metric."""
@@ -506,7 +515,7 @@ class CoherenceDistiller(
             )
         return teacher_metric
 
-    def _check_rows(self, X, built_in, **options):
+    def _check_rows(self, X: Any, built_in: bool, **options: Any) -> Rows:
         """X as an array of floating-point numbers or in CSR; for a module also of integers."""
         X = as_array(X, "X")
         options |= {"accept_sparse": "csr", "dtype": float_types(X)}
@@ -595,7 +604,7 @@ class CoherenceDistiller(
             return torch.from_numpy(embeddings).to(X.device)
         return embeddings
 
-    def _transform_lazily(self, X, out):
+    def _transform_lazily(self, X: Any, out: NDArray | None) -> Any:
         if out is not None:
             raise TypeError(
                 "out must be None for a Dask array or data frame: store the lazy result with Dask."
@@ -653,7 +662,7 @@ class CoherenceDistiller(
     def _n_features_out(self) -> int:
         return self.n_components_
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = is_sparse_metric(self._teacher_metric)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

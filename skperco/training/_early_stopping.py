@@ -86,7 +86,7 @@ def select_fraction(
     )
 
     @cache
-    def scorer(n_neighbors):
+    def scorer(n_neighbors: int) -> HoldoutScorer:
         return HoldoutScorer(dissimilarities, plan.settings.metric, held_out.weight, n_neighbors)
 
     def criterion(start: LinearMap) -> float:

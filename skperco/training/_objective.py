@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -112,7 +112,9 @@ class _GatheredProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, rows, anchors, references):
+    def forward(
+        ctx: Any, rows: torch.Tensor, anchors: torch.Tensor, references: torch.Tensor
+    ) -> torch.Tensor:
         anchor_rows = rows.index_select(0, anchors)
         ctx.save_for_backward(rows, anchors, references, anchor_rows)
         # On the CPU index_select is faster than indexing.
@@ -122,7 +124,7 @@ class _GatheredProducts(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     @without_autocast
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         rows, anchors, references, anchor_rows = ctx.saved_tensors
         grad_references = grad[:, :, None] * anchor_rows[:, None]
         grad_anchors = embedding_bag(

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.random import RandomState
+from numpy.typing import NDArray
 
 from skperco.closed_form._initialization import ReducedRankRidge, compression_start, projected
 from skperco.closed_form._truncated_svd import (
@@ -25,6 +25,7 @@ from skperco.training._samples import Samples
 from skperco.training._teacher import Teacher, TrainingSubset
 from skperco.training._trainer import Settings, Trainer
 from skperco.utils._chunking import MappedRows, RowTaker
+from skperco.utils._types import Rows
 
 _MIN_ROWS = 3
 # Regularization of transfers, besides feature dropout and a smaller learning rate: a larger weight
@@ -159,7 +160,7 @@ class StudentFit:
         self.ridge = self.trainer = None
         del self.samples, self.subset
 
-    def embed(self, X) -> np.ndarray:
+    def embed(self, X: Rows) -> NDArray:
         """Embeddings of rows by the student."""
         embeddings = embed(self.student, X, device=self.plan.device, unit_norm=False)
         check_finite(torch.from_numpy(embeddings))
@@ -279,7 +280,7 @@ class StudentFit:
         scale = root_mean_square_norm(targets, samples.weight)
         padding = (0, self.plan.n_components - targets.shape[1])
 
-        def take_targets(rows):
+        def take_targets(rows: torch.Tensor) -> torch.Tensor:
             taken = torch.from_numpy(targets[rows.numpy()] / scale).float()
             return torch.nn.functional.pad(taken, padding).to(self.plan.device)
 

@@ -1,14 +1,14 @@
 """Trainer: draws of anchors and references, and the steps of the optimizer."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from skperco.students._builtin import embeddings_of, scaled_parameters
 from skperco.training._distributed import Processes
-from skperco.training._objective import GlobalTerm, LocalTerm, comparison_by
+from skperco.training._objective import GlobalTerm, Indices, LocalTerm, comparison_by
 from skperco.training._optimizer import NormalizedSGD
 from skperco.training._teacher import Teacher
 from skperco.utils._chunking import RowTaker
@@ -188,7 +188,7 @@ class Trainer:
             for (term, weight), at, (_, target) in zip(terms, positions, drawn, strict=True)
         )
 
-    def _embed_drawn(self, drawn):
+    def _embed_drawn(self, drawn: list[Indices]) -> tuple[torch.Tensor, Sequence[Indices]]:
         """Embeddings of rows, each computed once, and the positions of the drawn rows in them."""
         flat = torch.cat([part.flatten() for indices in drawn for part in indices])
         if len(flat) >= len(self.teacher):
