@@ -323,7 +323,8 @@ def _standardized(rows: torch.Tensor) -> torch.Tensor:
     # torch.nn.functional.cosine_similarity takes 0.6 times as long, but is wrong for norms near its
     # eps of 1e-8, and has gradients near 1e7 where a row varies by rounding errors only.
     # A correlation does not depend on the scale, but squares of the rows could underflow.
-    least, most = rows.detach().aminmax(dim=1, keepdim=True)
+    values = rows.detach()
+    least, most = values.amin(1, keepdim=True), values.amax(1, keepdim=True)
     rows = rows / power_of_two(torch.maximum(most, -least))
     centered = rows - rows.mean(1, keepdim=True)
     norms = torch.linalg.vector_norm(centered, dim=1, keepdim=True)

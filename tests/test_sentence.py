@@ -19,11 +19,11 @@ def texts():
 
 @pytest.fixture(scope="module")
 def encoder(texts):
-    """Means of random vectors of words: a text encoder that nobody has to download."""
+    """A text encoder that needs no download: means of random word vectors."""
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     words = sorted({word for text in texts for word in text.lower().split()})
-    model = tokenizers.models.WordLevel({word: at for at, word in enumerate(words)}, words[0])
+    model = tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, words[0])
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.normalizer = tokenizers.normalizers.Lowercase()
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
@@ -34,7 +34,7 @@ def encoder(texts):
 
 
 @pytest.mark.parametrize("parameters", [{}, {"student": "mlp"}, {"metric": "euclidean"}], ids=str)
-def test_one_encode_gives_the_small_embeddings(texts, encoder, parameters, tmp_path):
+def test_encode_returns_the_small_embeddings(texts, encoder, parameters, tmp_path):
     from skperco.sentence import StudentModule
 
     embeddings = encoder.encode(texts)
@@ -51,14 +51,14 @@ def test_one_encode_gives_the_small_embeddings(texts, encoder, parameters, tmp_p
     np.testing.assert_allclose(again.encode(texts), expected, atol=1e-6)
 
 
-def test_a_folder_without_a_student(tmp_path):
+def test_loading_a_folder_without_a_student_raises_an_error(tmp_path):
     from skperco.sentence import StudentModule
 
     with pytest.raises(OSError, match=r"no student\.safetensors"):
         StudentModule.load(str(tmp_path))
 
 
-def test_what_is_saved_has_been_trained_on(texts, encoder, tmp_path):
+def test_save_writes_the_weights_after_further_training(texts, encoder, tmp_path):
     from skperco.sentence import StudentModule
 
     embeddings = encoder.encode(texts)

@@ -1,6 +1,8 @@
 """A callback that saves a distiller while it is fitted."""
 
+import os
 import time
+from typing import Any
 
 
 class Checkpoint:
@@ -13,7 +15,7 @@ class Checkpoint:
     path : str or path-like
         The file, which is replaced atomically.
     every : float, default=30.0
-        Smallest interval in seconds; a fit has ten opportunities for each student.
+        Minimum interval between two files in seconds; a fit can save ten times for each student.
 
     Examples
     --------
@@ -29,22 +31,24 @@ class Checkpoint:
     ...     later = CoherenceDistiller.load(path, warm_start=True).fit(embeddings)
     """
 
-    def __init__(self, path, every=30.0):
+    def __init__(self, path: str | os.PathLike[str], every: float = 30.0) -> None:
         self.path = path
         self.every = every
 
-    def setup(self, estimator, context):
-        """The fit begins."""
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Start the clock as the fit begins."""
         self._saved = time.monotonic()
 
-    def teardown(self, estimator, context):
-        """The fit has ended."""
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Do nothing as the fit ends."""
 
-    def on_fit_task_begin(self, estimator, context):
-        """A student or some of its steps begin."""
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing as a student or a group of its steps begins."""
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
-        """Save the student as it is, if it is time."""
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, fitted_estimator: Any = None
+    ) -> None:
+        """Save the current student if enough time has passed."""
         if fitted_estimator is not None and time.monotonic() - self._saved >= self.every:
             fitted_estimator.save(self.path)
             self._saved = time.monotonic()

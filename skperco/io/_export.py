@@ -2,8 +2,10 @@
 
 import copy
 import io
+import os
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ _EXPORTING = threading.Lock()
 
 
 class Embedder(torch.nn.Module):
-    """What :meth:`CoherenceDistiller.transform` does, as a module: rows to embeddings.
+    """The same function as :meth:`CoherenceDistiller.transform`, as a module.
 
     Parameters
     ----------
@@ -32,12 +34,12 @@ class Embedder(torch.nn.Module):
         Whether to scale the embeddings to unit norm.
     """
 
-    def __init__(self, student, *, unit_norm):
+    def __init__(self, student: torch.nn.Module, *, unit_norm: bool) -> None:
         super().__init__()
         self.student = copy.deepcopy(student)
         self.unit_norm = unit_norm
 
-    def forward(self, rows):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Embeddings of rows, of shape (n_rows, n_components), in the dtype of the weights.
 
         Rows of floating-point numbers are cast to that dtype, and autocast does not apply.
@@ -47,22 +49,26 @@ class Embedder(torch.nn.Module):
             return unit_rows(embeddings) if self.unit_norm else embeddings
 
     @property
-    def _dtype(self):
+    def _dtype(self) -> torch.dtype:
         return next(one.dtype for one in self.student.parameters() if one.is_floating_point())
 
 
 class ExportMixin:
     """Adds `to_torch` and `to_onnx` to a distiller."""
 
-    def to_torch(self):
-        """A plain PyTorch module that does what :meth:`transform` does.
+    student_: torch.nn.Module
+    metric_: Any
+    n_features_in_: int
+
+    def to_torch(self) -> Embedder:
+        """Make a plain PyTorch module that computes the same embeddings as :meth:`transform`.
 
         Returns
         -------
         module : torch.nn.Module
             From a batch of rows, float32 of shape (n_rows, n_features), to embeddings of shape
             (n_rows, `n_components_`). On the CPU, in evaluation mode, with its own copy of the
-            weights, through which gradients flow. Rows are not checked.
+            weights, which can be trained. Rows are not validated.
 
         Examples
         --------
@@ -79,24 +85,24 @@ class ExportMixin:
         return Embedder(self.student_, unit_norm=self.metric_ == "cosine").eval()
 
     @default_settings()
-    def to_onnx(self, path, *, example=None):
-        """Write the student as an ONNX model, which runs where there is no Python and no torch.
+    def to_onnx(self, path: str | os.PathLike[str], *, example: Any = None) -> None:
+        """Write the student as an ONNX model, which needs neither Python nor PyTorch to run.
 
-        Its input ``rows`` are as many rows as one likes, float32 and dense; its output
-        ``embeddings`` is what :meth:`transform` makes of them.
+        Its input ``rows`` is a dense float32 matrix of any number of rows; its output
+        ``embeddings`` is their embeddings, as from :meth:`transform`.
 
         Parameters
         ----------
         path : str or path-like
-            Replaced as a whole, or not at all.
+            The file, which is replaced atomically.
         example : array-like of shape (n_samples, ...), default=None
-            Some rows as the student takes them, for a module of your own that takes other than
-            float32 rows of `n_features_in_` numbers.
+            Some rows of input. Needed for a module of your own whose input is not float32 of shape
+            (n_samples, `n_features_in_`).
 
         Raises
         ------
         NotFittedError
-            If there is nothing to export.
+            If the distiller is not fitted.
         ValueError
             If PyTorch cannot export a module of your own.
         ImportError
@@ -112,13 +118,13 @@ class ExportMixin:
         replace_file(path, _onnx_model(module, rows))
 
 
-def _onnx_model(module, rows):
-    """The bytes of a module's ONNX model, whose first dimension is free."""
+def _onnx_model(module: Embedder, rows: torch.Tensor) -> bytes:
+    """ONNX model of a module, whose first dimension is dynamic."""
     try:
-        # The warnings of torch's exporter are about torch.
+        # The warnings of PyTorch's exporter are about PyTorch itself.
         with _EXPORTING, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 module,
                 (rows,),
                 input_names=["rows"],

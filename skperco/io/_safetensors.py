@@ -1,22 +1,24 @@
-"""Files of tensors and a JSON document: written all or nothing, read without running code."""
+"""Files of tensors and a JSON document, written atomically and read without running code."""
 
 import hashlib
 import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from skperco.utils._optional_imports import import_extra
 
 FORMAT = 1
-# One field of the header for "<format> <checksum> <document>": the order of several would differ
-# from process to process.
+# One field of the header for "<format> <checksum> <document>", since the order of several fields
+# would differ between processes.
 _FIELD = "skperco"
+_Path = str | os.PathLike[str]
 
 
-def replace_file(path, contents):
+def replace_file(path: _Path, contents: bytes) -> None:
     """Write a file atomically.
 
     It is written in the same folder under a temporary name, which begins with a dot and ends in
@@ -40,14 +42,14 @@ def replace_file(path, contents):
         raise
 
 
-def write_file(path, document, tensors):
-    """Write a safetensors file, as a whole or not at all.
+def write_file(path: _Path, document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Write a safetensors file atomically.
 
     Parameters
     ----------
     path : str or path-like
     document : dict
-        Of what JSON can hold.
+        Of values that JSON supports.
     tensors : dict of str to torch.Tensor
     """
     safetensors = import_extra("safetensors.torch", "files", "to save and load files")
@@ -57,8 +59,8 @@ def write_file(path, document, tensors):
     replace_file(path, safetensors.save(tensors, metadata))
 
 
-def read_file(path):
-    """Read what :func:`write_file` has written.
+def read_file(path: _Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read a file of :func:`write_file`.
 
     Parameters
     ----------
@@ -68,20 +70,20 @@ def read_file(path):
     -------
     document : dict
     tensors : dict of str to torch.Tensor
-        In memory of their own.
+        They do not share the memory of the file.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is not such a file, of a later format, or not as it was written.
+        If it is not such a file, is of a later format, or was modified.
     """
     metadata, tensors = _contents(path)
     number, _, rest = metadata.get(_FIELD, "").partition(" ")
     checksum, _, text = rest.partition(" ")
     if not text:
-        raise ValueError(f"{path} is no file that skperco has saved: its header does not say so.")
+        raise ValueError(f"{path} was not saved by skperco: its header lacks a {_FIELD!r} field.")
     if number != str(FORMAT):
         raise ValueError(
             f"{path} is of format {number[:20]!r}, and this version of skperco reads up to "
@@ -96,8 +98,8 @@ def read_file(path):
     return document, tensors
 
 
-def _contents(path):
-    """The header's own fields, and the tensors."""
+def _contents(path: _Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Metadata of the header, and the tensors."""
     safetensors = import_extra("safetensors", "files", "to save and load files")
     # The errors of safetensors do not name a file that cannot be opened.
     open(path, "rb").close()
@@ -110,10 +112,10 @@ def _contents(path):
         raise ValueError(f"{path} is not a safetensors file, or damaged: {error}") from error
 
 
-def _checksum(text, tensors):
-    """SHA-256 of a text and tensors, their names, types and shapes included."""
+def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of a text and of tensors, with their names, dtypes and shapes."""
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

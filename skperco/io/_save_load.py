@@ -1,4 +1,7 @@
-"""Fitted distillers in files without pickle: saved, loaded, and saved while they are fitted."""
+"""Saving and loading of fitted distillers, without pickle."""
+
+import os
+from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -9,14 +12,14 @@ from skperco.io._serialization import pack, unpack
 class SaveLoadMixin:
     """Adds `save` and `load` to a distiller."""
 
-    def save(self, path):
-        """Write all of the fitted distiller into a safetensors file, which holds no code.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the fitted distiller to a safetensors file, which contains no code.
 
-        The file holds parameters, fitted attributes, the student's weights and, after
-        :meth:`partial_fit`, the rows kept of the stream; and versions and a checksum. What was
-        there before stays until the new file is complete. Not saved are callbacks, metadata
-        requests, and what is code: a callable metric, a module of your own (of which the
-        weights are) or a callable that makes one; :meth:`load` asks for these.
+        The file contains the parameters, the fitted attributes, the student's weights and, after
+        :meth:`partial_fit`, the sample of the stream; and versions and a checksum. An existing file
+        is replaced only when the new one is complete. Callbacks, metadata requests and code are not
+        saved. Code is a callable metric, a module of your own (its weights are saved) or a callable
+        that makes one: pass these to :meth:`load`.
 
         Parameters
         ----------
@@ -25,9 +28,9 @@ class SaveLoadMixin:
         Raises
         ------
         NotFittedError
-            If there is nothing to save.
+            If the distiller is not fitted.
         ValueError
-            If a module of your own has a state that is no tensor.
+            If the state of a module of your own contains anything but tensors.
         OSError
             If the file cannot be written.
         ImportError
@@ -51,20 +54,20 @@ class SaveLoadMixin:
         write_file(path, *pack(self))
 
     @classmethod
-    def load(cls, path, **parameters):
-        """Load a distiller that :meth:`save` has written, without running anything from the file.
+    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
+        """Load a distiller from a file of :meth:`save`, without running code from the file.
 
-        Its :meth:`transform` gives the same numbers, bit for bit on the same CPU. A fit goes on
-        from it, with `warm_start` or :meth:`partial_fit`. If the device of the fit is not here,
-        `device` becomes "auto".
+        Its :meth:`transform` returns the same embeddings, bit for bit on the same CPU. A fit can
+        be continued, with `warm_start` or :meth:`partial_fit`. If this machine does not have the
+        device of the fit, `device` becomes "auto".
 
         Parameters
         ----------
         path : str or path-like
         **parameters
-            Those that the file could not hold: a callable `metric` or `teacher_metric`, the
-            module as which `student` was given, or a callable that makes it; and others in
-            place of those in the file, such as `device` or `warm_start`.
+            Those that are not saved: a callable `metric` or `teacher_metric`, the module that was
+            given as `student`, or a callable that makes it. Others replace those in the file, for
+            instance `device` or `warm_start`.
 
         Returns
         -------
@@ -75,8 +78,8 @@ class SaveLoadMixin:
         OSError
             If the file cannot be read.
         ValueError
-            If it is not such a file, is of a later format, has been cut or altered, or a
-            parameter is missing or not wanted.
+            If it is not such a file, is of a later format, was truncated or modified, a parameter
+            is missing, or one cannot be replaced.
         ImportError
             If safetensors is not installed.
         """
@@ -93,6 +96,6 @@ class SaveLoadMixin:
             TypeError,
         ) as error:
             raise ValueError(
-                f"{path} cannot be loaded: it does not hold what a {cls.__name__} needs "
+                f"{path} cannot be loaded: it does not contain what a {cls.__name__} needs "
                 f"({type(error).__name__}: {error})."
             ) from error

@@ -1,8 +1,12 @@
-"""A fitted distiller as a document and tensors, and back, without running what they hold."""
+"""Conversion of a fitted distiller to a JSON document and tensors, and back, without pickle."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from skperco.dissimilarity._dense import check_metric
@@ -11,14 +15,18 @@ from skperco.students._custom import new_module
 from skperco.training._reservoir import Stream
 from skperco.training._samples import Samples
 from skperco.utils._show_versions import versions
+from skperco.utils._types import Metric, Rows
 from skperco.utils._validation import device_here
+
+_Document = dict[str, Any]
+_Tensors = dict[str, torch.Tensor]
 
 _OUTPUT = "_sklearn_output_config"
 _STUDENT, _STREAM, _START = "student", "stream", "stream.start"
 _SEED_OF_MODULES = 0
 # Fitted attributes and their JSON types. Checkpoints written during a fit lack those that are set
 # at its end.
-_NUMBERS = {
+_NUMBERS: dict[str, type[int] | type[float]] = {
     "n_components_": int,
     "n_features_in_": int,
     "n_samples_seen_": int,
@@ -33,11 +41,11 @@ _SERIES = ("loss_curve_", "validation_scores_", "validation_fractions_")
 
 
 class _Unwritable(Exception):
-    """A value that a document cannot hold."""
+    """A value that cannot be converted to JSON."""
 
 
-def pack(distiller):
-    """All of a fitted distiller but functions and modules.
+def pack(distiller: Any) -> tuple[_Document, _Tensors]:
+    """Convert a fitted distiller, except its functions and modules, to a document and tensors.
 
     Parameters
     ----------
@@ -46,10 +54,11 @@ def pack(distiller):
     Returns
     -------
     document : dict
-        Of what JSON can hold.
+        Of values that JSON supports.
     tensors : dict of str to torch.Tensor
     """
-    parameters, missing = {}, []
+    parameters: dict[str, Any] = {}
+    missing: list[str] = []
     for name, value in distiller.get_params(deep=False).items():
         try:
             parameters[name] = _encoded(value)
@@ -59,7 +68,7 @@ def pack(distiller):
         if name not in missing:
             del parameters[name]
             missing.append(name)
-    document = {
+    document: _Document = {
         "class": type(distiller).__name__,
         "versions": versions(),
         "parameters": parameters,
@@ -76,17 +85,17 @@ def pack(distiller):
     return document, tensors
 
 
-def unpack(cls, document, tensors, given):
-    """The distiller that a document and tensors describe.
+def unpack(cls: type[Any], document: _Document, tensors: _Tensors, given: dict[str, Any]) -> Any:
+    """Make a distiller from a document and tensors.
 
     Parameters
     ----------
     cls : type
-        CoherenceDistiller, or what derives from it.
+        CoherenceDistiller or a subclass.
     document : dict
     tensors : dict of str to torch.Tensor
     given : dict
-        Parameters in place of those of the document, and those that it does not hold.
+        Parameters that replace those of the document, or are missing from it.
 
     Returns
     -------
@@ -95,16 +104,18 @@ def unpack(cls, document, tensors, given):
     Raises
     ------
     ValueError
-        If the document does not describe one, or a parameter is missing or not wanted.
+        If the document is not that of a distiller, a parameter is missing, or one cannot be
+        replaced.
     """
     if document.get("class") != cls.__name__:
         raise ValueError(f"it holds a {document.get('class')!r}, not a {cls.__name__}.")
-    _check_given(cls, document["missing"], given)
+    _check_given(cls, _checked_list(document["missing"], str), given)
+    _check_names(document, tensors)
     parameters = {name: _decoded(value) for name, value in document["parameters"].items()}
     distiller = cls(**{**parameters, **given})
     distiller._validate_params()
     distiller.device = device_here(distiller.device)
-    # Older files do not hold the metrics of the fit, which were those of the parameters.
+    # Older files do not contain the metrics of the fit, which were those of the parameters.
     saved = {**given, **parameters}
     metrics = _metrics_of(saved["metric"], saved["teacher_metric"])
     attributes = {f"{name}_": value for name, value in metrics.items()}
@@ -114,12 +125,15 @@ def unpack(cls, document, tensors, given):
     distiller.student_ = _student(distiller, kind, _part(tensors, _STUDENT))
     distiller._stream = None
     if document["stream"] is not None:
+        has_state = document["stream"]["random_state"] is not None
+        if has_state != _is_seed(parameters.get("random_state")):
+            raise ValueError("the random state of its stream does not match its random_state.")
         distiller._stream = _unpacked_stream(distiller, kind, document["stream"], tensors)
     return distiller
 
 
-def _code_of_the_fit(distiller):
-    """Names of parameters that were code in the fit, and have been set to another value since."""
+def _code_of_the_fit(distiller: Any) -> Iterator[str]:
+    """Names of parameters that were functions or modules in the fit, and were changed since."""
     if _kind(distiller) == "module" and isinstance(distiller.student, str):
         yield "student"
     for name, value in _metrics_of(distiller.metric, distiller.teacher_metric).items():
@@ -128,17 +142,17 @@ def _code_of_the_fit(distiller):
             yield name
 
 
-def _kind(distiller):
+def _kind(distiller: Any) -> str:
     return kind_of(distiller.student_, distiller.n_components_)["student"]
 
 
-def _metrics_of(metric, teacher_metric):
-    """The metrics of a fit with these parameters, by the names of the parameters."""
+def _metrics_of(metric: Metric, teacher_metric: Metric | None) -> dict[str, Metric]:
+    """Metrics of a fit with these parameters, by the names of the parameters."""
     teacher_metric = metric if teacher_metric is None else teacher_metric
     return dict(zip(_METRICS, (metric, teacher_metric), strict=True))
 
 
-def _check_given(cls, missing, given):
+def _check_given(cls: type[Any], missing: list[str], given: dict[str, Any]) -> None:
     known = cls._get_param_names()
     for name in given:
         if name not in known:
@@ -153,8 +167,8 @@ def _check_given(cls, missing, given):
         )
 
 
-def _encoded(value):
-    """A parameter as JSON can hold it."""
+def _encoded(value: Any) -> Any:
+    """Convert a parameter to JSON types."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -170,30 +184,37 @@ def _encoded(value):
     raise _Unwritable
 
 
-def _decoded(value):
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        raise ValueError(f"it has a list without its type, {value!r}.")
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "RandomState":
         return _decoded_random_state(content)
-    return {"tuple": tuple, "list": list}[kind](map(_decoded, content))
+    return {"tuple": tuple, "list": list}[kind](map(_decoded, _checked(content, list)))
 
 
-def _encoded_random_state(random_state):
-    kind, keys, *rest = random_state.get_state()
+def _encoded_random_state(random_state: np.random.RandomState) -> list[Any]:
+    state: Any = random_state.get_state()
+    kind, keys, *rest = state
     if kind != "MT19937":
         raise _Unwritable
     return [kind, keys.tolist(), *rest]
 
 
-def _decoded_random_state(content):
+def _decoded_random_state(content: Any) -> np.random.RandomState:
     random_state = np.random.RandomState()
     random_state.set_state(content)
+    # set_state converts types, and does not check all values.
+    if repr(_encoded_random_state(random_state)) != repr(content):
+        raise ValueError("it has an invalid random state.")
     return random_state
 
 
-def _attributes(distiller):
-    attributes = {}
+def _attributes(distiller: Any) -> dict[str, Any]:
+    """Fitted attributes, except the student, converted to JSON types."""
+    attributes: dict[str, Any] = {}
     for name, value in vars(distiller).items():
         if value is None and name in _NULLABLE:
             attributes[name] = None
@@ -211,9 +232,9 @@ def _attributes(distiller):
     return attributes
 
 
-def _checked_attributes(attributes):
-    """Attributes of the types that a fit gives them."""
-    checked = {}
+def _checked_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Convert attributes back from JSON, and check their types."""
+    checked: dict[str, Any] = {}
     for name, value in attributes.items():
         if value is None and name in _NULLABLE:
             checked[name] = None
@@ -223,38 +244,53 @@ def _checked_attributes(attributes):
             check_metric(_checked(value, str), name)
             checked[name] = value
         elif name in _SERIES:
-            checked[name] = [_checked(one, float) for one in value]
+            checked[name] = _checked_list(value, float)
         elif name == "feature_names_in_":
-            names = [_checked(one, str) for one in value]
+            names = _checked_list(value, str)
             if len(names) != attributes["n_features_in_"]:
-                raise ValueError("it has not as many names as features.")
+                raise ValueError("its number of feature names is not its number of features.")
             checked[name] = np.array(names, dtype=object)
         elif name == _OUTPUT:
             checked[name] = {"transform": _checked(value, str)}
         else:
-            raise ValueError(f"it has an attribute that no distiller has, {name!r}.")
+            raise ValueError(f"it has an unknown attribute, {name!r}.")
     return checked
 
 
-def _checked(value, kind):
+def _checked(value: Any, kind: type[Any]) -> Any:
+    """Return a value, or raise a ValueError if it is not of this very type."""
     if type(value) is not kind:
         raise ValueError(f"it has {value!r} in place of {kind.__name__}.")
     return value
 
 
-def _state(module, prefix):
-    """A module's state, by names that begin with a prefix."""
+def _checked_list(values: Any, kind: type[Any]) -> list[Any]:
+    return [_checked(value, kind) for value in _checked(values, list)]
+
+
+def _check_names(document: _Document, tensors: _Tensors) -> None:
+    """Raise a ValueError if there are tensors of a part that the document does not have."""
+    parts = [_STUDENT]
+    if document["stream"] is not None:
+        parts += [_STREAM] + [_START] * _checked(document["stream"]["has_start"], bool)
+    for name in tensors:
+        if name.partition("/")[0] not in parts:
+            raise ValueError(f"it has an unexpected tensor, {name!r}.")
+
+
+def _state(module: torch.nn.Module, prefix: str) -> _Tensors:
+    """State of a module, by names that begin with a prefix."""
     state = module.state_dict()
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise ValueError(
-                f"student ({type(module).__name__}) has a state that is no tensor, {name}, which "
-                "files do not hold: use joblib.dump."
+                f"student ({type(module).__name__}) has a state that is no tensor, {name}, "
+                "which cannot be saved: use joblib.dump."
             )
     return {f"{prefix}/{name}": value.clone() for name, value in state.items()}
 
 
-def _part(tensors, prefix):
+def _part(tensors: _Tensors, prefix: str) -> _Tensors:
     """Tensors whose names begin with a prefix, by the rest of their names."""
     prefix += "/"
     return {
@@ -264,7 +300,7 @@ def _part(tensors, prefix):
     }
 
 
-def _student(distiller, kind, state):
+def _student(distiller: Any, kind: Any, state: _Tensors) -> torch.nn.Module:
     n_features, n_components = distiller.n_features_in_, distiller.n_components_
     if kind not in ("linear", "mlp"):
         seed, device = _SEED_OF_MODULES, torch.device("cpu")
@@ -277,23 +313,23 @@ def _student(distiller, kind, state):
     student = student_of_state(state)
     shape = tuple(student.linear_map().weight.shape)
     if shape != (n_components, n_features) or hasattr(student, "hidden") != (kind == "mlp"):
-        raise ValueError(f"its student, of shape {shape}, is not what it says.")
+        raise ValueError(f"its student has shape {shape}, which does not match its attributes.")
     if not all(value.dtype == torch.float32 and value.isfinite().all() for value in state.values()):
-        raise ValueError("its student has numbers that are not finite, or of another type.")
+        raise ValueError("its student has weights that are not finite, or not of float32.")
     return student
 
 
-def _packed_stream(stream, random_state):
-    """A stream but for its start as a document and tensors."""
-    document = {
+def _packed_stream(stream: Stream, random_state: Any) -> tuple[_Document, _Tensors]:
+    """Convert a stream to a document and tensors."""
+    document: _Document = {
         "max_samples": int(stream.max_samples),
         "n_seen": int(stream.n_seen),
         "n_learned": int(stream.n_learned),
-        # Of others it is the distiller's own.
+        # Without a seed, the stream shares the random state of the distiller.
         "random_state": _encoded(stream.random_state) if _is_seed(random_state) else None,
         "shapes": {},
     }
-    tensors = {}
+    tensors: _Tensors = {}
     samples = stream.samples._asdict() | {"keys": stream.keys}
     for name in ("keys", "weight", "X", "teacher"):
         rows = samples[name]
@@ -313,7 +349,7 @@ def _packed_stream(stream, random_state):
     return document, tensors
 
 
-def _unpacked_stream(distiller, kind, document, tensors):
+def _unpacked_stream(distiller: Any, kind: Any, document: _Document, tensors: _Tensors) -> Stream:
     arrays = {name: tensor.numpy() for name, tensor in _part(tensors, _STREAM).items()}
     rows = {
         name: _unpacked_rows(arrays, name, *shape) for name, shape in document["shapes"].items()
@@ -324,7 +360,7 @@ def _unpacked_stream(distiller, kind, document, tensors):
     samples = Samples(rows["X"], rows["weight"], rows.get("teacher"), distiller.teacher_metric_)
     random_state = distiller.random_state
     if document["random_state"] is not None:
-        random_state = _decoded(document["random_state"])
+        random_state = _checked(_decoded(document["random_state"]), np.random.RandomState)
     start = None
     if document["has_start"]:
         start = _student(distiller, kind, _part(tensors, _START))
@@ -339,16 +375,17 @@ def _unpacked_stream(distiller, kind, document, tensors):
     )
 
 
-def _unpacked_rows(arrays, name, is_sparse, *shape):
-    if is_sparse:
+def _unpacked_rows(arrays: dict[str, NDArray[Any]], name: str, is_sparse: Any, *sizes: Any) -> Rows:
+    shape = tuple(_checked(size, int) for size in sizes)
+    if _checked(is_sparse, bool):
         parts = tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
         matrix = sp.csr_array(parts, shape=shape)
         matrix.check_format()
         return matrix
-    if arrays[name].shape != tuple(shape):
+    if arrays[name].shape != shape:
         raise ValueError(f"its {name} is not of shape {shape}.")
     return arrays[name]
 
 
-def _is_seed(random_state):
+def _is_seed(random_state: Any) -> bool:
     return random_state is not None and not isinstance(random_state, np.random.RandomState)

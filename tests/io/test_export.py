@@ -21,7 +21,7 @@ KINDS = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def rows():
-    """Glosses, sums of two of them, and rows of other sizes, the last two zero."""
+    """Embeddings of glosses, and sums of two of them at many scales; the last two rows are zero."""
     glosses = load_wordnet_glosses().data[:5000]
     more = glosses + np.roll(glosses, 1, axis=0)
     more *= np.logspace(-10, 10, len(more), dtype=np.float32)[:, None]
@@ -29,23 +29,23 @@ def rows():
     return np.concatenate([glosses, more]).astype(np.float32)[:N_ROWS]
 
 
-def of_students(distiller, rows):
-    """Relative errors, where embeddings have no unit norm."""
+def embeddings_and_scales(distiller, rows):
+    """Embeddings, and the scale of each for relative errors."""
     expected = distiller.transform(rows)
     return expected, np.abs(expected).max(1, keepdims=True).clip(1e-30)
 
 
 @KINDS
-def test_a_torch_module_transforms(rows, parameters):
+def test_embeddings_of_an_exported_torch_module_equal_those_of_transform(rows, parameters):
     distiller = small(8, **parameters).fit(rows[:400])
-    expected, sizes = of_students(distiller, rows)
+    expected, scales = embeddings_and_scales(distiller, rows)
     module = distiller.to_torch()
     assert not module.training
     found = module(torch.from_numpy(rows)).detach().numpy()
-    np.testing.assert_allclose(found / sizes, expected / sizes, atol=1e-6)
+    np.testing.assert_allclose(found / scales, expected / scales, atol=1e-6)
 
 
-def test_a_torch_module_is_a_copy_with_gradients(rows):
+def test_training_an_exported_torch_module_does_not_change_the_distiller(rows):
     distiller = small(8).fit(rows[:400])
     expected = distiller.transform(rows[:5])
     module = distiller.to_torch()
@@ -58,19 +58,19 @@ def test_a_torch_module_is_a_copy_with_gradients(rows):
 
 
 @KINDS
-def test_an_onnx_model_transforms(rows, parameters, tmp_path):
+def test_embeddings_of_an_onnx_model_equal_those_of_transform(rows, parameters, tmp_path):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     distiller = small(8, **parameters).fit(rows[:400])
     distiller.to_onnx(tmp_path / "student.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "student.onnx")
-    expected, sizes = of_students(distiller, rows)
+    expected, scales = embeddings_and_scales(distiller, rows)
     (found,) = session.run(["embeddings"], {"rows": rows})
-    np.testing.assert_allclose(found / sizes, expected / sizes, atol=1e-5)
+    np.testing.assert_allclose(found / scales, expected / scales, atol=1e-5)
     assert session.run(None, {"rows": rows[:1]})[0].shape == (1, 8)
 
 
-def test_an_onnx_model_of_a_module_that_takes_integers(tmp_path):
+def test_an_onnx_model_of_a_module_with_integer_input_equals_transform(tmp_path):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     tokens = np.random.default_rng(0).integers(50, size=(300, 6))
@@ -82,7 +82,7 @@ def test_an_onnx_model_of_a_module_that_takes_integers(tmp_path):
     np.testing.assert_allclose(found, distiller.transform(tokens), atol=1e-5)
 
 
-def test_a_module_that_cannot_be_exported(rows, tmp_path):
+def test_a_module_that_cannot_be_exported_raises_an_error_and_writes_no_file(rows, tmp_path):
     pytest.importorskip("onnxscript")
 
     class Branches(torch.nn.Linear):
@@ -96,6 +96,6 @@ def test_a_module_that_cannot_be_exported(rows, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["to_torch", "to_onnx"])
-def test_nothing_to_export(method, tmp_path):
+def test_exporting_an_unfitted_distiller_raises_an_error(method, tmp_path):
     with pytest.raises(ValueError, match="not fitted"):
         getattr(small(), method)(*[tmp_path / "file"] * (method == "to_onnx"))
