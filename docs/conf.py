@@ -1,6 +1,10 @@
 """Configuration of the documentation: `make docs` builds it."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "skperco"
 author = "The skperco developers"
@@ -40,6 +44,7 @@ plot_html_show_formats = False
 plot_html_show_source_link = False
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"
 # The class template lists the members already.
 numpydoc_show_class_members = False
@@ -48,6 +53,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_",
+    "within_subsection_order": "gallery_order.DemoFirst",
+    "default_thumb_file": str(Path(__file__).with_name("_static") / "logo.svg"),
     "abort_on_example_error": True,
     "show_memory": False,
 }
