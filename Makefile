@@ -15,30 +15,24 @@ demo: $(VENV)/test.stamp ## Compress sentence embeddings, print scores and draw 
 	$(RUN) -u examples/plot_compress_embeddings.py
 
 # Each process computes on one thread, so that two of them do not compete for the cores.
-TEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) $(MEASURED) -m pytest -q
-# The coverage of each group, if COVERAGE names a folder for it. Slipcover costs about 5 % of the
-# time, where the tracer of coverage.py costs 60 %.
-MEASURED = $(if $(COVERAGE),-m slipcover --source skperco --json --out $(COVERAGE)/$@.json)
-LEAST_COVERAGE := 90
+TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN)
+# Slipcover costs about 5 % of the time, where the tracer of coverage.py costs 60 %.
+COVERAGE := -m slipcover --source skperco --skip-covered --fail-under 95
 # Otherwise the output of two processes would be mixed.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 test: lint ## Check the style, run the tests and check their coverage
 	@echo "Three groups of tests, two at a time; each prints its results when it is done."
-	@rm -rf .coverage && mkdir .coverage
-	@$(MAKE) --no-print-directory --jobs=2 $(SYNC) COVERAGE=.coverage \
-		test-packages test-library test-device
-	@$(RUN) -m slipcover --merge .coverage/*.json --out .coverage/all.json \
-		--skip-covered --fail-under $(LEAST_COVERAGE)
+	@$(MAKE) --no-print-directory --jobs=2 $(SYNC) test-packages test-library test-device
 
-test-packages: $(VENV)/test.stamp ## Run the tests of the packages only
-	$(TEST) $(filter-out tests/device/ tests/distiller/,$(wildcard tests/*/))
+test-packages: $(VENV)/test.stamp ## Run the tests of the packages only, and check their coverage
+	$(TEST) $(COVERAGE) -m pytest -q $(filter-out tests/device/,$(wildcard tests/*/))
 
 test-library: $(VENV)/test.stamp ## Run the tests of the library as a whole only
-	$(TEST) $(wildcard tests/*.py) tests/distiller skperco
+	$(TEST) -m pytest -q $(wildcard tests/*.py) skperco
 
 test-device: $(VENV)/test.stamp ## Run the tests on a simulated accelerator only
-	$(TEST) tests/device
+	$(TEST) -m pytest -q tests/device
 
 test-slow: $(VENV)/test.stamp ## Run the long tests
 	$(RUN) -m pytest -m slow
@@ -69,7 +63,7 @@ bench: $(VENV)/test.stamp ## Run the benchmarks
 
 clean: ## Remove all that make has created, including the environment
 	rm -rf $(VENV) build dist docs/_build docs/auto_examples docs/generated docs/sg_execution_times.rst
-	rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:

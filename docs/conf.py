@@ -1,6 +1,10 @@
 """Configuration of the documentation: `make docs` builds it."""
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "skperco"
 author = "The skperco developers"
@@ -12,7 +16,9 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx.ext.mathjax",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
@@ -20,10 +26,25 @@ templates_path = ["_templates"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
-html_theme_options = {"show_prev_next": False, "show_toc_level": 2}
-html_sidebars = {"changelog": []}
+html_logo = html_favicon = "_static/logo.svg"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": project},
+    "show_prev_next": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
+}
+# These pages have no others in their section, so the sidebar would be empty.
+html_sidebars = {page: [] for page in ("index", "theory", "search", "genindex")}
+
+plot_formats = [("png", 150)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"
 # The class template lists the members already.
 numpydoc_show_class_members = False
@@ -32,6 +53,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_",
+    "within_subsection_order": "gallery_order.DemoFirst",
+    "default_thumb_file": str(Path(__file__).with_name("_static") / "logo.svg"),
     "abort_on_example_error": True,
     "show_memory": False,
 }

@@ -11,7 +11,7 @@ on texts that were not used for fitting:
 - **recall@10**: the share of the ten nearest neighbors that are kept.
 
 There are two kinds of embedding: the output of a sentence encoder, which was trained for cosine
-similarity, and one of its hidden layers, as embeddings of models that were not.
+similarity, and one of its hidden layers, which stands for models that were not.
 """
 
 import os
@@ -69,8 +69,8 @@ for representation, dimensions in DIMENSIONS.items():
 # %%
 # TruncatedSVD is the strongest baseline. It does not subtract the mean, which is why it keeps
 # cosine similarities better than PCA, and it is the initialization of the distiller. The training
-# mostly adds neighbors to the final embeddings; it improves both scores of the hidden layer. It
-# takes seconds, where TruncatedSVD takes a fraction of one.
+# mostly increases the recall of the final embeddings, and both scores of the hidden layer. It takes
+# seconds, where TruncatedSVD takes a fraction of one.
 
 print("\nCoherenceDistiller compared with TruncatedSVD:")
 for representation, dimensions in DIMENSIONS.items():

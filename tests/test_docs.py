@@ -9,6 +9,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 @pytest.mark.parametrize(
     ("page", "extras"),
     [
+        ("quickstart.rst", []),
         ("user_guide.rst", []),
         ("scikit_learn.rst", []),
         ("deploy.rst", ["safetensors", "onnxscript", "onnxruntime"]),

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -282,29 +283,35 @@ def _coherences(
     n_jobs: int | None,
 ) -> NDArray[np.float64]:
     """Coherence at each anchor; nan where the teacher has only ties."""
-    teacher_rtol, student_rtol = pair.rtols
-
-    def measure(block: AnchorBlock) -> tuple[NDArray[np.integer], torch.Tensor]:
-        return block.positions, concordance(
-            *block.dissimilarities,
-            weights=block.weights,
-            teacher_rtol=teacher_rtol,
-            student_rtol=student_rtol,
-        )
-
+    measure = partial(_block_coherences, pair.rtols)
     return gather(pair.map_blocks(measure, anchors, references, n_jobs))
+
+
+def _block_coherences(
+    rtols: tuple[float, float], block: AnchorBlock
+) -> tuple[NDArray[np.integer], torch.Tensor]:
+    teacher_rtol, student_rtol = rtols
+    return block.positions, concordance(
+        *block.dissimilarities,
+        weights=block.weights,
+        teacher_rtol=teacher_rtol,
+        student_rtol=student_rtol,
+    )
 
 
 def _recalls(
     pair: Representations, anchors: NDArray[np.integer], n_neighbors: int, n_jobs: int | None
 ) -> NDArray[np.float64]:
     """Recall at each anchor."""
-
-    def measure(block: AnchorBlock) -> tuple[NDArray[np.integer], torch.Tensor]:
-        shares = [
-            neighbor_shares(dissimilarities, n_neighbors, rtol)
-            for dissimilarities, rtol in zip(block.dissimilarities, pair.rtols, strict=True)
-        ]
-        return block.positions, torch.minimum(*shares).sum(1) / n_neighbors
-
+    measure = partial(_block_recalls, pair.rtols, n_neighbors)
     return gather(pair.map_blocks(measure, anchors, np.arange(pair.n_samples), n_jobs))
+
+
+def _block_recalls(
+    rtols: tuple[float, float], n_neighbors: int, block: AnchorBlock
+) -> tuple[NDArray[np.integer], torch.Tensor]:
+    shares = [
+        neighbor_shares(dissimilarities, n_neighbors, rtol)
+        for dissimilarities, rtol in zip(block.dissimilarities, rtols, strict=True)
+    ]
+    return block.positions, torch.minimum(*shares).sum(1) / n_neighbors

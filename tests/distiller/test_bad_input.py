@@ -73,12 +73,12 @@ BAD_INPUT = {
     "n_components over features": (
         fit_arguments(),
         {"n_components": 7},
-        "n_components=7 .*6 features: choose at most 6, or None",
+        "n_components=7 .*6 features: set it to at most 6, or to None",
     ),
     "n_components over teacher": (
         fit_arguments(GOOD, TEACHER),
         {"n_components": 6},
-        "n_components=6 .*5 dimensions of the teacher: choose at most 5, or None",
+        "n_components=6 .*5 dimensions of the teacher: set it to at most 5, or to None",
     ),
     "metric": (fit_arguments(), {"metric": "euclid"}, "metric must be .*Did you mean 'euclidean'"),
     "far metric": (fit_arguments(), {"metric": "zzz"}, "metric must be one of .*'manhattan'"),
