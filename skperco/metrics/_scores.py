@@ -288,7 +288,7 @@ def _coherences(
 
 
 def _block_coherences(
-    rtols: tuple[float, float], block: AnchorBlock
+    rtols: list[float], block: AnchorBlock
 ) -> tuple[NDArray[np.integer], torch.Tensor]:
     teacher_rtol, student_rtol = rtols
     return block.positions, concordance(
@@ -308,7 +308,7 @@ def _recalls(
 
 
 def _block_recalls(
-    rtols: tuple[float, float], n_neighbors: int, block: AnchorBlock
+    rtols: list[float], n_neighbors: int, block: AnchorBlock
 ) -> tuple[NDArray[np.integer], torch.Tensor]:
     shares = [
         neighbor_shares(dissimilarities, n_neighbors, rtol)
