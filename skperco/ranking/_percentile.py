@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.autograd.function import once_differentiable
 
 from skperco.ranking._sorting import (
     INTEGERS,
+    UNSIGNED,
     arrange,
     positions,
     run_starts,
@@ -227,16 +227,18 @@ class _SoftPercentileRank(torch.autograd.Function):
             mass = prefix_sums(weights)
             low, high, total = mass.gather(1, start), mass.gather(1, stop), mass[:, -1:]
         last = above[:, -1:]
+        inside = (high - low).double()
+        slope = torch.where(torch.minimum(sigma, last) > 0, 0.5 / sigma.double(), 0)
         # The largest difference is finite if and only if all entries are: this is 0, or NaN.
         undefined = 0 * last
-        total = total + undefined.double()
-        inside = (high - low).double()
-        slope = torch.where((sigma > 0) & (last > 0), 0.5 / sigma.double(), 0)
+        slope += undefined
         ctx.save_for_backward(order, start, stop, weights, inside, slope / total)
         if straight_through:
             ranks = _middle_ranks(ordered, weights, undefined.isnan().squeeze(1))
             return _restored(ranks, order, dissimilarities)
         # Products in double precision, since those in single would not cancel in narrow windows.
+        # One conversion is faster than one in each operation.
+        above = above.double()
         weighted = above if weights is None else weights.double() * above
         window_sums = _window_sums(prefix_sums(weighted), start, stop)
         doubled = (low + high).double().addcmul_((inside * above).sub_(window_sums), 2 * slope)
@@ -246,7 +248,7 @@ class _SoftPercentileRank(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         order, start, stop, weights, inside, slope = ctx.saved_tensors
-        arranged = grad.gather(1, order)
+        arranged = grad.gather(1, order).double()
         neighbors = _window_sums(prefix_sums(arranged), start, stop)
         if weights is not None:
             neighbors *= weights
@@ -319,23 +321,24 @@ def _merged_bounds(above: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tens
 
     This is faster than a binary search. The sort keys are the bit patterns of the floating-point
     numbers, whose order is that of the numbers as none is negative. That leaves the sign bit free:
-    the patterns are shifted by one bit, and the last bit tells values from bounds.
+    the patterns are shifted by one bit, and the last bit tells values from bounds. The keys are
+    sorted as unsigned integers.
     """
-    n = above.shape[1]
+    n_rows, n = above.shape
     both = torch.cat([above - sigma, above], dim=1).clamp_(min=0)
     keys = both.view(INTEGERS[both.dtype])
-    keys.sub_(torch.iinfo(keys.dtype).max // 2 + 1).bitwise_left_shift_(1)
+    keys.bitwise_left_shift_(1)
     keys[:, n:] += 1
-    keys.numpy().sort(axis=-1)
+    keys.numpy().view(UNSIGNED[keys.dtype]).sort(axis=-1)
     is_entry = keys.bitwise_and_(1).numpy().astype(bool)
-    return _count_unmarked_before(~is_entry, n), _count_unmarked_before(is_entry, n)
-
-
-def _count_unmarked_before(marked: NDArray[np.bool_], n: int) -> torch.Tensor:
-    """Number of unmarked entries before each of the n marked entries of every row."""
-    at = torch.from_numpy(np.flatnonzero(marked)).view(-1, n)
-    first = marked.shape[1] * positions(len(at))
-    return at.sub_(positions(n)).sub_(first[:, None])
+    # The position of a bound, less the number of bounds before it, counts the values before it, and
+    # the other way around.
+    offsets = positions(n) + 2 * n * positions(n_rows)[:, None]
+    start, stop = (
+        torch.from_numpy(np.flatnonzero(marked)).view(n_rows, n).sub_(offsets)
+        for marked in (~is_entry, is_entry)
+    )
+    return start, stop
 
 
 def prefix_sums(values: torch.Tensor) -> torch.Tensor:

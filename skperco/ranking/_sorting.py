@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
+UNSIGNED = {torch.int32: np.uint32, torch.int64: np.uint64}
 
 
 def tie_bounds(ordered: torch.Tensor, *, rtol: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:

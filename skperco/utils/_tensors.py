@@ -41,6 +41,6 @@ def check_matrices(tensors: dict[str, torch.Tensor]) -> None:
                 f"{name} must be a dense matrix, rows x columns, got layout {tensor.layout} and "
                 f"shape {tuple(tensor.shape)}."
             )
-    devices = {name: str(tensor.device) for name, tensor in tensors.items()}
-    if len(set(devices.values())) > 1:
+    if len({tensor.device for tensor in tensors.values()}) > 1:
+        devices = {name: str(tensor.device) for name, tensor in tensors.items()}
         raise ValueError(f"{' and '.join(tensors)} must be on one device, got {devices}.")
