@@ -1,6 +1,5 @@
 """Memory of fit, transform and score with many rows."""
 
-import resource
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ ROWS = 1_000_000
 
 @pytest.mark.slow
 def test_fit_and_scores_of_a_million_rows_need_little_memory():
+    resource = pytest.importorskip("resource")
     rng = np.random.default_rng(0)
     X = rng.standard_normal((ROWS, 32), dtype=np.float32) * np.linspace(2, 0.1, 32, dtype="f")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -15,7 +15,7 @@ from skperco.datasets import load_wordnet_glosses
 
 GLOSSES_TO_FIT = 3500
 DIGITS_TO_FIT = 1200
-_TUMOURS_TO_FIT = 400
+_TUMORS_TO_FIT = 400
 
 
 class Rows(NamedTuple):
@@ -66,13 +66,13 @@ def shuffled_digits():
     return images[order].astype(np.float32), labels[order]
 
 
-def _tumours():
-    """A table: measurements of tumours, every column of the fit rows of unit variance."""
+def _tumors():
+    """A table: measurements of tumors, every column of the fit rows of unit variance."""
     table, labels = load_breast_cancer(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(table))
-    scaler = StandardScaler().fit(table[order[:_TUMOURS_TO_FIT]])
+    scaler = StandardScaler().fit(table[order[:_TUMORS_TO_FIT]])
     rows = scaler.transform(table[order]).astype(np.float32)
-    return _compression("tumours", "euclidean", rows, labels[order], _TUMOURS_TO_FIT)
+    return _compression("tumors", "euclidean", rows, labels[order], _TUMORS_TO_FIT)
 
 
 def seen_glosses(name, vectorizer):
@@ -112,7 +112,7 @@ CASES = {
     "glosses": partial(_glosses, "glosses", "final"),
     "glosses-hidden": partial(_glosses, "glosses-hidden", "hidden"),
     "digits": _digits,
-    "tumours": _tumours,
+    "tumors": _tumors,
     "glosses-tfidf": partial(_glosses_tfidf, "glosses-tfidf", 2),
     "glosses-words": partial(_glosses_tfidf, "glosses-words", 1),
 }

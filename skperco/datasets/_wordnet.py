@@ -3,15 +3,19 @@
 import gzip
 import json
 from importlib.resources import files
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import Bunch
 
 _DATA = files("skperco.datasets") / "data"
 _FILES = {"final": "wordnet_glosses.npy", "hidden": "wordnet_glosses_hidden.npy"}
 
 
-def load_wordnet_glosses(*, representation="final", return_X_y=False):
+def load_wordnet_glosses(
+    *, representation: Literal["final", "hidden"] = "final", return_X_y: bool = False
+) -> Any:
     """Load 5,000 WordNet glosses, their categories and their embeddings.
 
     A gloss is a short definition of one sense of a word. Every gloss comes with a
@@ -94,12 +98,12 @@ def load_wordnet_glosses(*, representation="final", return_X_y=False):
     )
 
 
-def _load_embeddings(name):
+def _load_embeddings(name: str) -> NDArray[np.float32]:
     with (_DATA / name).open("rb") as file:
         return np.load(file, allow_pickle=False).astype(np.float32)
 
 
-def _load_rows():
+def _load_rows() -> list[dict[str, str]]:
     compressed = (_DATA / "wordnet_glosses.jsonl.gz").read_bytes()
     # Not str.splitlines: it also breaks at characters that JSON allows inside a string.
     return [json.loads(line) for line in gzip.decompress(compressed).splitlines()]

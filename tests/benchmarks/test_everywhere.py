@@ -11,21 +11,21 @@ def test_margins_are_over_the_best_closed_form_for_each_score(monkeypatch, capsy
         "svd": {COHERENCE: 0.8, RECALL: 0.4},
         "distiller": {COHERENCE: 0.81, RECALL: 0.48},
     }
-    monkeypatch.setattr(everywhere, "_SETTINGS", {("tumours", "euclidean"): (2,)})
+    monkeypatch.setattr(everywhere, "_SETTINGS", {("tumors", "euclidean"): (2,)})
     monkeypatch.setattr(everywhere, "evaluate", lambda case, embed: figures[embed])
     for name in figures:
         method = everywhere.METHODS[name]._replace(fit=lambda task, name=name: name)
         monkeypatch.setitem(everywhere.METHODS, name, method)
     everywhere.main()
     out = capsys.readouterr().out
-    assert "| tumours | euclidean | 2 | 0.8100 | +0.0100 | 0.4800 | -0.0200 |" in out
+    assert "| tumors | euclidean | 2 | 0.8100 | +0.0100 | 0.4800 | -0.0200 |" in out
     assert out.strip().endswith("coherence +0.0100, recall@10 -0.0200.")
 
 
 @pytest.mark.parametrize(
     ("name", "metric"),
     [
-        ("tumours", "euclidean"),
+        ("tumors", "euclidean"),
         ("digits", "cosine"),
         pytest.param("glosses-words", "cosine", marks=pytest.mark.slow),
     ],
