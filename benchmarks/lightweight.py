@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from rivals.cases import GLOSSES_TO_FIT, Case, Rows, pieces_of_words, words
+from rivals.cases import GLOSSES_TO_FIT, Case, Rows, character_ngrams, words
 from rivals.evaluation import COHERENCE, KNN_ACCURACY, RECALL, evaluate, validation_score
 from rivals.methods import METHODS, Task
 from sklearn.linear_model import Ridge
@@ -60,7 +60,7 @@ class Texts(NamedTuple):
 
     def case(self, X, *, compression=False):
         """The case of a student with input X."""
-        parts = Rows(X, self.teacher, self.labels).cut(self.n_fit)
+        parts = Rows(X, self.teacher, self.labels).split(self.n_fit)
         return Case("texts", "cosine", *parts, compression)
 
 
@@ -147,7 +147,7 @@ def _by(method, task, *, steps):
 
 
 def _ngrams(title, method, steps=_STEPS):
-    vectorizer = partial(pieces_of_words, _N_HASHES)
+    vectorizer = partial(character_ngrams, _N_HASHES)
     return Encoder(f"n-grams, {title}", vectorizer, partial(_by, method, steps=steps))
 
 
@@ -169,7 +169,7 @@ def _measure(encoder, teacher, texts, seed):
     case = texts.case(sp.csr_array(vectorizer.transform(texts.text)))
     embed = encoder.fit(Task(case.fit, False, "cosine", _N_COMPONENTS, seed, _STEPS))
     minutes = (time.perf_counter() - started) / 60
-    n_components = embed(case.judged.X[:1]).shape[1]
+    n_components = embed(case.test.X[:1]).shape[1]
     speeds = _speeds(lambda text: embed(vectorizer.transform(text)), teacher, texts.text)
     return 4 * case.fit.X.shape[1] * n_components, speeds, evaluate(case, embed), minutes
 

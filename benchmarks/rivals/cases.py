@@ -1,4 +1,4 @@
-"""The data: rows to fit on and rows to judge on, as the student and as the teacher see them."""
+"""Data sets: training and test rows, each with the student's input and the teacher's embeddings."""
 
 from functools import partial
 from pathlib import Path
@@ -19,34 +19,34 @@ _TUMORS_TO_FIT = 400
 
 
 class Rows(NamedTuple):
-    """Rows as the student sees them (X), as the teacher sees them, and their labels or None."""
+    """Input of the student (X), embeddings of the teacher, and labels or None, of the same rows."""
 
     X: np.ndarray | sp.csr_array
     teacher: np.ndarray
     labels: np.ndarray | None
 
-    def take(self, numbers):
-        """Some of the rows."""
-        return Rows(*(None if part is None else part[numbers] for part in self))
+    def take(self, indices):
+        """The rows with these indices."""
+        return Rows(*(None if part is None else part[indices] for part in self))
 
-    def cut(self, n_fit):
-        """Rows to fit on, the first so many, and rows to judge on."""
+    def split(self, n_fit):
+        """The first `n_fit` rows for training, and the others for testing."""
         return self.take(slice(n_fit)), self.take(slice(n_fit, None))
 
 
 class Case(NamedTuple):
-    """A data set, cut into the rows to fit on and the rows to judge on."""
+    """A data set, split into training and test rows."""
 
     name: str
     metric: str
     fit: Rows
-    judged: Rows
-    # Whether the student sees what the teacher sees.
+    test: Rows
+    # Whether the input of the student is the teacher's embedding.
     compression: bool
 
 
 def load_case(name):
-    """The case of that name: a key of `CASES`."""
+    """The case with this name, a key of `CASES`."""
     return CASES[name]()
 
 
@@ -60,14 +60,14 @@ def _digits():
 
 
 def shuffled_digits():
-    """Digits and labels in a fixed random order: they come writer by writer."""
+    """Digits and labels in a fixed random order, since the data set is ordered by writer."""
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(images))
     return images[order].astype(np.float32), labels[order]
 
 
 def _tumors():
-    """A table: measurements of tumors, every column of the fit rows of unit variance."""
+    """Measurements of tumors, standardized on the training rows."""
     table, labels = load_breast_cancer(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(table))
     scaler = StandardScaler().fit(table[order[:_TUMORS_TO_FIT]])
@@ -75,26 +75,26 @@ def _tumors():
     return _compression("tumors", "euclidean", rows, labels[order], _TUMORS_TO_FIT)
 
 
-def seen_glosses(name, vectorizer):
-    """Glosses as an unfitted vectorizer sees them."""
+def vectorized_glosses(name, vectorizer):
+    """Glosses after an unfitted vectorizer, which is fitted to the training texts."""
     glosses = load_wordnet_glosses()
     vectorizer.fit(glosses.text[:GLOSSES_TO_FIT])
     X = sp.csr_array(vectorizer.transform(glosses.text))
-    cut = Rows(X, glosses.data, glosses.target).cut(GLOSSES_TO_FIT)
-    return Case(name, "cosine", *cut, compression=False)
+    rows = Rows(X, glosses.data, glosses.target)
+    return Case(name, "cosine", *rows.split(GLOSSES_TO_FIT), compression=False)
 
 
 def _glosses_tfidf(name, n_words):
-    return seen_glosses(name, words(n_words))
+    return vectorized_glosses(name, words(n_words))
 
 
 def words(n_words):
-    """Weighs counts of words, and of runs of up to so many."""
+    """Vectorizer of TF-IDF weights of word n-grams, with up to `n_words` words."""
     return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, n_words), min_df=2, dtype=np.float32)
 
 
-def pieces_of_words(n_hashes):
-    """Weighs counts of pieces of words, hashed to so many numbers."""
+def character_ngrams(n_hashes):
+    """Vectorizer of TF-IDF weights of character n-grams, hashed to `n_hashes` features."""
     return make_pipeline(
         HashingVectorizer(
             n_features=n_hashes,
@@ -119,7 +119,7 @@ CASES = {
 
 
 def case_from_files(teacher, X=None, labels=None, *, n_fit, metric):
-    """A case from .npy files with matching rows, of which the first `n_fit` are to fit on."""
+    """A case from .npy files with matching rows, of which the first `n_fit` are for training."""
     name = Path(teacher).stem
     teacher = np.load(teacher, allow_pickle=False)
     labels = None if labels is None else np.load(labels, allow_pickle=False)
@@ -130,8 +130,8 @@ def case_from_files(teacher, X=None, labels=None, *, n_fit, metric):
     X = np.load(X, allow_pickle=False)
     if len(X) != len(teacher):
         raise ValueError(f"teacher and input have {len(teacher)} and {len(X)} rows.")
-    return Case(name, metric, *Rows(X, teacher, labels).cut(n_fit), compression=False)
+    return Case(name, metric, *Rows(X, teacher, labels).split(n_fit), compression=False)
 
 
 def _compression(name, metric, embeddings, labels, n_fit):
-    return Case(name, metric, *Rows(embeddings, embeddings, labels).cut(n_fit), compression=True)
+    return Case(name, metric, *Rows(embeddings, embeddings, labels).split(n_fit), compression=True)

@@ -15,8 +15,8 @@ KNN_ACCURACY = f"{_CLASSIFIER_NEIGHBORS}-NN accuracy"
 
 def evaluate(case, embed):
     """Scores of an embedding by name: coherence, recall and, with labels, accuracies."""
-    student = embed(case.judged.X)
-    pair = case.judged.teacher, student
+    student = embed(case.test.X)
+    pair = case.test.teacher, student
     scores = {COHERENCE: perception_coherence_score(*pair, metric=case.metric)}
     for k in _RECALL_NEIGHBORS:
         if k < len(student):
@@ -25,7 +25,7 @@ def evaluate(case, embed):
         fitted = embed(case.fit.X)
         for name, classifier in _classifiers(case.metric).items():
             classifier.fit(fitted, case.fit.labels)
-            scores[name] = classifier.score(student, case.judged.labels)
+            scores[name] = classifier.score(student, case.test.labels)
     return scores
 
 

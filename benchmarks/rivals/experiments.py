@@ -14,9 +14,9 @@ from rivals.cases import (
     DIGITS_TO_FIT,
     Case,
     Rows,
-    pieces_of_words,
-    seen_glosses,
+    character_ngrams,
     shuffled_digits,
+    vectorized_glosses,
 )
 from rivals.evaluation import evaluate, validation_score
 from rivals.training import CPU, Schedule, hold_out, train, unit_rows
@@ -121,7 +121,7 @@ def _trained(experiment, rows, initial, new_loss, rate):
 
 def _text_experiment(n_hashes, kind, new_student, n_steps):
     """Glosses, embedded by a linear map of hashed character n-grams."""
-    case = seen_glosses(kind, pieces_of_words(n_hashes))
+    case = vectorized_glosses(kind, character_ngrams(n_hashes))
     return Experiment(case, new_student, Schedule(n_steps, 512, 0), _TEXT_DROPOUT)
 
 
@@ -165,7 +165,7 @@ def _digits():
     features = _image_teacher(X[:DIGITS_TO_FIT], torch.from_numpy(labels[:DIGITS_TO_FIT]))
     with torch.no_grad():
         rows = Rows(X.numpy(), features(X).numpy(), labels)
-    return Case("digits", "cosine", *rows.cut(DIGITS_TO_FIT), compression=False)
+    return Case("digits", "cosine", *rows.split(DIGITS_TO_FIT), compression=False)
 
 
 def _image_teacher(images, labels):

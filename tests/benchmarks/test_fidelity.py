@@ -236,7 +236,7 @@ def test_only_selected_methods_run(files, tmp_path):
 @pytest.mark.parametrize("name", cases.CASES)
 def test_arrays_of_a_case_have_equal_numbers_of_rows(name):
     case = cases.load_case(name)
-    for rows in (case.fit, case.judged):
+    for rows in (case.fit, case.test):
         assert rows.X.shape[0] == len(rows.teacher) == len(rows.labels)
     assert case.compression == (case.fit.X.shape == case.fit.teacher.shape)
 
