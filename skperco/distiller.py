@@ -28,10 +28,11 @@ from skperco.io._save_load import SaveLoadMixin
 from skperco.metrics._scores import perception_coherence_score
 from skperco.students._builtin import is_built_in, kind_of
 from skperco.students._embed import embed
+from skperco.training._check_samples import check_samples
 from skperco.training._distributed import Processes
 from skperco.training._progress import Progress
 from skperco.training._reservoir import Stream
-from skperco.training._samples import Samples, check_samples
+from skperco.training._samples import Samples
 from skperco.training._two_stage import FitOptions, TwoStageFit
 from skperco.utils._arrays import as_array
 from skperco.utils._chunking import is_mapped
@@ -600,7 +601,8 @@ class CoherenceDistiller(
         if output_reveals_nan and not np.isfinite(embeddings.sum(dtype=np.float64)):
             check_finite_blocks(rows, "X")
             check_magnitude(rows, "X")
-        if out is None and isinstance(X, torch.Tensor) and _returns_arrays(self):
+        returns_arrays = _get_output_config("transform", self)["dense"] == "default"
+        if out is None and isinstance(X, torch.Tensor) and returns_arrays:
             return torch.from_numpy(embeddings).to(X.device)
         return embeddings
 
@@ -667,8 +669,3 @@ class CoherenceDistiller(
         tags.input_tags.sparse = is_sparse_metric(self._teacher_metric)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _returns_arrays(distiller: CoherenceDistiller) -> bool:
-    """Whether `transform` returns arrays, not data frames."""
-    return _get_output_config("transform", distiller)["dense"] == "default"

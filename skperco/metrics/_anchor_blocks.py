@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite
 from sklearn.utils.parallel import Parallel, delayed
 
-from skperco.dissimilarity._dense import check_no_nan, to_references
+from skperco.dissimilarity._dense import check_metric, check_no_nan, to_references
 from skperco.dissimilarity._sparse import sparse_dissimilarity
 from skperco.utils._chunking import chunks, take_rows
 from skperco.utils._dask import LazyRows, fetch
@@ -304,3 +304,19 @@ class _PreparedReferences:
     def _take(self, indices: NDArray[np.integer]) -> Any:
         rows = self.representation.take(indices)
         return rows if sp.issparse(rows) else torch.from_numpy(rows).to(self.device)
+
+
+def teacher_and_student(
+    teacher: Any,
+    student: Any,
+    metric: str | Callable,
+    teacher_metric: str | Callable | None,
+    sample_weight: ArrayLike | None,
+    device: str | torch.device,
+) -> Representations:
+    """Representations of a teacher and a student, each with its metric."""
+    teacher_metric = metric if teacher_metric is None else teacher_metric
+    check_metric(metric)
+    check_metric(teacher_metric, "teacher_metric")
+    representations = {"teacher": (teacher, teacher_metric), "student": (student, metric)}
+    return Representations(representations, sample_weight, device)

@@ -1,30 +1,10 @@
 """Functions that several scores use."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-
-from skperco.dissimilarity._dense import check_metric
-from skperco.metrics._anchor_blocks import Representations
-
-
-def teacher_and_student(
-    teacher: Any,
-    student: Any,
-    metric: str | Callable,
-    teacher_metric: str | Callable | None,
-    sample_weight: ArrayLike | None,
-    device: str | torch.device,
-) -> Representations:
-    """Representations of a teacher and a student, each with its metric."""
-    teacher_metric = metric if teacher_metric is None else teacher_metric
-    check_metric(metric)
-    check_metric(teacher_metric, "teacher_metric")
-    representations = {"teacher": (teacher, teacher_metric), "student": (student, metric)}
-    return Representations(representations, sample_weight, device)
+from numpy.typing import NDArray
 
 
 def mean_of_defined(values: NDArray[np.floating], weights: NDArray[np.floating]) -> float:

@@ -11,12 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skperco.metrics._anchor_blocks import EXACT_SAMPLES, AnchorBlock, Representations
+from skperco.metrics._anchor_blocks import (
+    EXACT_SAMPLES,
+    AnchorBlock,
+    Representations,
+    teacher_and_student,
+)
 from skperco.metrics._common import (
     gather,
     mean_of_defined,
     neighbor_shares,
-    teacher_and_student,
 )
 from skperco.metrics._concordance import concordance
 from skperco.metrics._jackknife import estimate_within

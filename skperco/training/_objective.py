@@ -11,7 +11,6 @@ from torch.nn.functional import embedding_bag
 from skperco.dissimilarity._dense import pairwise_dissimilarity, row_centered, unit_rows
 from skperco.losses import rank_correlation_loss, rank_loss
 from skperco.ranking._percentile import percentile_rank
-from skperco.training._teacher import Teacher
 from skperco.utils._global_settings import without_autocast
 from skperco.utils._types import Metric
 
@@ -148,7 +147,9 @@ class GlobalTerm:
 
     Parameters
     ----------
-    teacher : Teacher
+    order : callable
+        From indices of anchors and references to values in the order of the teacher's
+        dissimilarities, as :meth:`Teacher.order`.
     comparison : Comparison
         Of the student's embeddings.
     draw_pair : callable
@@ -157,18 +158,18 @@ class GlobalTerm:
 
     def __init__(
         self,
-        teacher: Teacher,
+        order: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
         comparison: Comparison,
         draw_pair: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     ):
-        self.teacher = teacher
+        self.order = order
         self.comparison = comparison
         self.draw_pair = draw_pair
 
     def draw(self, anchors: torch.Tensor) -> tuple[Indices, torch.Tensor]:
         """Indices of anchors and references, and the target ranks."""
         anchors, references = self.draw_pair(anchors)
-        return (anchors, references), percentile_rank(self.teacher.order(anchors, references))
+        return (anchors, references), percentile_rank(self.order(anchors, references))
 
     def __call__(
         self, embeddings: torch.Tensor, positions: Indices, target: torch.Tensor

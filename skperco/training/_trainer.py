@@ -163,7 +163,7 @@ class Trainer:
 
     def _weighted_terms(self) -> list[tuple[Any, float]]:
         """The terms of the loss, each with its weight."""
-        global_term = GlobalTerm(self.teacher, self.comparison, self._draw_pair)
+        global_term = GlobalTerm(self.teacher.order, self.comparison, self._draw_pair)
         if self.settings.rank_power == 1:
             return [(global_term, 1.0)]
         nearest = self.teacher.nearest(min(self.settings.n_neighbors, len(self.teacher) - 1))

@@ -10,7 +10,6 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from skperco.utils._dask import LazyRows
 from skperco.utils._types import Rows
 
 _ROWS_BETWEEN_RELEASES = 64
@@ -97,8 +96,6 @@ def take_rows(array: Any, indices: NDArray[Any]) -> Any:
     For a memory-mapped file the system may load a megabyte around each row that is read. These
     pages are released after every few rows, by madvise.
     """
-    if isinstance(array, LazyRows):
-        return array.take(indices)
     mapping = _shared_mapping(array)
     if mapping is None:
         return array[indices]

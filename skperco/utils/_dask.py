@@ -107,7 +107,7 @@ class LazyRows:
         self._cached_indices: NDArray[Any] | None = None
         self._cached_rows: Any = None
 
-    def take(self, indices: NDArray[Any]) -> NDArray[Any]:
+    def __getitem__(self, indices: NDArray[Any]) -> NDArray[Any]:
         """Select rows by their indices: from the cache if it holds all of them."""
         unique, inverse = np.unique(indices, return_inverse=True)
         cached = self._cached_indices
@@ -117,7 +117,7 @@ class LazyRows:
                 return self._cached_rows[positions[inverse]]
         return self.array[unique].compute()[inverse]
 
-    def hold(self, indices: NDArray[Any], rows: NDArray[Any]) -> None:
+    def cache(self, indices: NDArray[Any], rows: NDArray[Any]) -> None:
         """Cache rows, whose indices are in ascending order."""
         self._cached_indices, self._cached_rows = indices, rows
 
@@ -135,7 +135,7 @@ def fetch(arrays: list[LazyRows], indices: NDArray[Any]) -> None:
     dask = import_extra("dask", "dask", "for Dask arrays and frames")
     computed = dask.compute(*(lazy.array[indices] for lazy in arrays))
     for lazy, rows in zip(arrays, computed, strict=True):
-        lazy.hold(indices, rows)
+        lazy.cache(indices, rows)
 
 
 def _without_rows(distiller: Any) -> Any:

@@ -45,7 +45,7 @@ def local_term(teacher):
 @pytest.fixture
 def global_term(teacher):
     return GlobalTerm(
-        teacher, comparison_by("cosine"), lambda anchors: (anchors[:300], torch.arange(30))
+        teacher.order, comparison_by("cosine"), lambda anchors: (anchors[:300], torch.arange(30))
     )
 
 
