@@ -1,6 +1,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -126,3 +127,30 @@ def test_every_package_is_in_the_order_of_imports():
 @pytest.mark.parametrize("module", MODULES)
 def test_there_are_no_circular_imports(module):
     assert module not in all_imported_by(module)
+
+
+@cache
+def import_level(module):
+    """Length of the longest chain of imports that begins with a module."""
+    return 1 + max(map(import_level, imported_by(module)), default=0)
+
+
+def test_chains_of_imports_have_at_most_ten_modules():
+    assert max(map(import_level, MODULES)) <= 10
+
+
+def lines_without_docstrings(path):
+    """Number of lines of a module, without its docstrings."""
+    text = path.read_text(encoding="utf-8")
+    n_lines = len(text.splitlines())
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
+            node
+        ):
+            n_lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+    return n_lines
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_have_at_most_400_lines_of_code(module):
+    assert lines_without_docstrings(MODULES[module]) <= 400
