@@ -118,8 +118,11 @@ def unpack(cls: type[Any], document: _Document, tensors: _Tensors, given: dict[s
     # Older files do not contain the metrics of the fit, which were those of the parameters.
     saved = {**given, **parameters}
     metrics = _metrics_of(saved["metric"], saved["teacher_metric"])
-    attributes = {f"{name}_": value for name, value in metrics.items()}
-    for name, value in (attributes | _checked_attributes(document["attributes"])).items():
+    attributes = _checked_attributes(document["attributes"])
+    for name, value in metrics.items():
+        attributes.setdefault(f"{name}_", value)
+    # In the order of the document, so that a file that is saved again is the same.
+    for name, value in attributes.items():
         setattr(distiller, name, value)
     kind = document.get("student", saved["student"])
     distiller.student_ = _student(distiller, kind, _part(tensors, _STUDENT))

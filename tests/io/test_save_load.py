@@ -52,7 +52,10 @@ def assert_same(found, expected, names=()):
     for name, value in expected.get_params().items():
         if name not in names:
             assert repr(found.get_params()[name]) == repr(value)
-    for name in ("loss_curve_", "validation_scores_", "fraction_", "n_iter_", "n_samples_seen_"):
+    for name in (
+        *("loss_curve_", "validation_scores_", "fraction_", "alpha_"),
+        *("n_iter_", "n_samples_seen_", "metric_", "teacher_metric_"),
+    ):
         assert getattr(found, name) == getattr(expected, name)
     np.testing.assert_array_equal(found.transform(ROWS), expected.transform(ROWS))
 
@@ -73,6 +76,8 @@ def assert_same(found, expected, names=()):
 def test_a_loaded_distiller_equals_the_saved_one(tmp_path, parameters, teacher):
     fitted = distiller(**parameters).fit(ROWS, teacher)
     loaded = round_trip(fitted, tmp_path / "file", **{})
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "file").read_bytes()
     assert_same(loaded, fitted, names=("random_state", "device", "n_components"))
     assert loaded.n_components == fitted.n_components
     # A continued fit gives the same result as that of the saved distiller.
