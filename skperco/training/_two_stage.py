@@ -104,8 +104,8 @@ class TwoStageFit:
         With the targets of a regression onto the teacher, if there is one.
     subset : TrainingSubset
         Rows from which the final fit draws.
-    fitted, held_out : Samples
-        Rows of the validation fit, and those that evaluate it.
+    fitted : Samples
+        Rows of the validation fit.
     plan : Plan
     validation : EarlyStoppingResult
     """
@@ -145,7 +145,6 @@ class TwoStageFit:
         self.subset = TrainingSubset(self.samples.take(drawn), self.device)
         self.n_held_out = self._count_held_out(self.subset.n_rows)
         self.fitted = self.samples.without(drawn[: self.n_held_out])
-        self.fitted_subset, self.held_out = self.subset.split(self.n_held_out)
         self.progress.begin(self.samples, n_students=1 + (self.n_held_out > 0))
         self.plan = self._plan(module_seed)
         self.seeds = self.random_state.randint(2**31, size=2)
@@ -155,13 +154,10 @@ class TwoStageFit:
         trains = self.plan.settings.max_iter > 0
         self.validation = EarlyStoppingResult(self.plan)
         if self.n_held_out and (trains or self.fitted.teacher is not None):
+            # Not attributes, so that their memory is free in the final fit.
+            subset, held_out = self.subset.split(self.n_held_out)
             self.validation = select_fraction(
-                self.fitted,
-                self.fitted_subset,
-                self.held_out,
-                self.plan,
-                self.seeds[0],
-                self.options.tol,
+                self.fitted, subset, held_out, self.plan, self.seeds[0], self.options.tol
             )
         elif trains and not self.options.early_stopping:
             self.validation = self.validation._replace(fraction=1.0)
