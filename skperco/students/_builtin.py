@@ -230,6 +230,17 @@ class MLPStudent(torch.nn.Module):
         self.linear.set_linear(linear_map)
 
 
+def store_by_feature(student: torch.nn.Module) -> None:
+    """Store the weight of a built-in student's linear map by feature, not by component.
+
+    Products of sparse rows with it, and their gradients, then need no copies in another layout,
+    which for wide rows would take most of the time and memory of a step.
+    """
+    linear = student.linear if isinstance(student, MLPStudent) else student
+    if isinstance(linear, LinearStudent):
+        linear.weight.data = linear.weight.data.T.contiguous().T
+
+
 def embeddings_of(student: torch.nn.Module, rows: torch.Tensor) -> Callable[[], torch.Tensor]:
     """A function that computes the student's current embeddings of fixed rows."""
     if getattr(student, "is_homogeneous", False):

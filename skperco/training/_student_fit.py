@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
+import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
@@ -17,8 +18,13 @@ from skperco.closed_form._truncated_svd import (
     top_singular_vectors,
 )
 from skperco.dissimilarity._dense import ANGULAR_METRICS
-from skperco.students._builtin import LinearStudent, MLPStudent, ProjectionStudent
-from skperco.students._custom import check_finite, own_randomness, regress
+from skperco.students._builtin import (
+    LinearStudent,
+    MLPStudent,
+    ProjectionStudent,
+    store_by_feature,
+)
+from skperco.students._custom import check_finite, contiguous, own_randomness, regress
 from skperco.students._embed import embed
 from skperco.training._distributed import Processes
 from skperco.training._samples import Samples
@@ -129,6 +135,8 @@ class StudentFit:
         else:
             student = self._closed_form(criterion)
         self.student = student.to(plan.device)
+        if sp.issparse(self.samples.X):
+            store_by_feature(self.student)
         return self
 
     def train(self, snapshot: dict[str, Any] | None = None) -> None:
@@ -209,7 +217,7 @@ class StudentFit:
         student = copy.deepcopy(self.student)
         trainer.interpolate(self._max_step, student)
         return {
-            "student_": student.cpu(),
+            "student_": contiguous(student.cpu()),
             "n_components_": self.plan.n_components,
             "metric_": self.plan.settings.metric,
             "teacher_metric_": self.samples.teacher_metric,

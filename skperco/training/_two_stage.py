@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skperco.closed_form._initialization import compression_is_exact
 from skperco.closed_form._landmark_mds import teacher_coordinates
-from skperco.students._custom import check_module, new_module
+from skperco.students._custom import check_module, contiguous, new_module
 from skperco.training._distributed import Processes
 from skperco.training._early_stopping import FRACTIONS, EarlyStoppingResult, select_fraction
 from skperco.training._progress import Progress
@@ -172,7 +172,7 @@ class TwoStageFit:
         self.processes.broadcast_module(student)
         coherences = [one.coherence for one in validation.scores]
         return FitResult(
-            student=student.cpu(),
+            student=contiguous(student.cpu()),
             n_components=plan.n_components,
             alpha=validation.alpha if fit.alpha is None else fit.alpha,
             losses=fit.losses,
