@@ -165,9 +165,6 @@ class StudentFit:
     def finalize(self, fraction: float) -> None:
         """Interpolate the student for the last time, and free what only training needs."""
         self.interpolate(fraction)
-        if self.trainer is not None:
-            # A term refers to the trainer: a reference cycle, which would stay in memory.
-            self.trainer.terms.clear()
         self.ridge = self.trainer = None
         del self.samples, self.subset
 

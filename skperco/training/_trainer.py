@@ -1,6 +1,7 @@
 """Trainer: draws of anchors and references, and the steps of the optimizer."""
 
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -163,7 +164,12 @@ class Trainer:
 
     def _weighted_terms(self) -> list[tuple[Any, float]]:
         """The terms of the loss, each with its weight."""
-        global_term = GlobalTerm(self.teacher.order, self.comparison, self._draw_pair)
+        # A weak reference: a term that refers to its trainer would be a reference cycle, whose
+        # tensors stay in memory until the next garbage collection.
+        trainer = weakref.proxy(self)
+        global_term = GlobalTerm(
+            self.teacher.order, self.comparison, lambda anchors: trainer._draw_pair(anchors)
+        )
         if self.settings.rank_power == 1:
             return [(global_term, 1.0)]
         nearest = self.teacher.nearest(min(self.settings.n_neighbors, len(self.teacher) - 1))

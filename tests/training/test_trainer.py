@@ -1,4 +1,6 @@
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -240,6 +242,19 @@ def generator_after(rows, n_steps):
     for _ in zip(range(n_steps), trainer.run(), strict=False):
         pass
     return trainer.generator.get_state()
+
+
+def test_the_memory_of_a_trainer_is_free_without_a_garbage_collection(rows):
+    """A reference cycle would keep its tensors while the next student is fitted."""
+    trainer = trainer_of(rows, poor_student(rows), max_iter=2)
+    list(trainer.run())
+    reference = weakref.ref(trainer)
+    gc.disable()
+    try:
+        del trainer
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_a_snapshot_is_not_changed_by_later_steps(rows):
