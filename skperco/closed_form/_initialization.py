@@ -13,7 +13,7 @@ from skperco.closed_form._truncated_svd import (
     unit_norm_rows,
 )
 from skperco.dissimilarity._dense import ANGULAR_METRICS
-from skperco.utils._chunking import MappedRows
+from skperco.utils._chunking import AnyRows, MappedRows
 from skperco.utils._types import Metric, Rows
 
 # Default ridge strengths, in units of the mean squared norm of the rows.
@@ -116,9 +116,7 @@ class ReducedRankRidge:
         self.alphas = alphas
         self.criterion = criterion
 
-    def fit(
-        self, X: Rows, targets: NDArray | MappedRows, sample_weight: NDArray
-    ) -> "ReducedRankRidge":
+    def fit(self, X: Rows, targets: AnyRows, sample_weight: NDArray) -> "ReducedRankRidge":
         """Fit the regression and the projection.
 
         Parameters
@@ -152,7 +150,7 @@ class ReducedRankRidge:
         has to be added.
         """
         project = LinearMap(directions.weight, np.zeros(self.n_components))
-        weight, bias = self.ridge_.fit(projected(self.targets_, project), self.alpha_)
+        weight, bias = self.ridge_.fit(project.lazily(self.targets_), self.alpha_)
         return LinearMap(weight, bias + directions.bias)
 
     def cross_predictions(
@@ -212,9 +210,4 @@ class ReducedRankRidge:
             sample_weight=sample_weight,
             random_state=self.random_state,
         )
-        return projected(targets, directions)
-
-
-def projected(rows: Rows | MappedRows, linear_map: LinearMap) -> MappedRows:
-    """Rows of a linear map, computed at each access."""
-    return MappedRows(rows, linear_map.__call__, len(linear_map.weight))
+        return directions.lazily(targets)

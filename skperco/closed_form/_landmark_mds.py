@@ -12,6 +12,7 @@ from skperco.closed_form._truncated_svd import unit_norm_rows, weighted_sum
 from skperco.dissimilarity._dense import ANGULAR_METRICS, METRICS
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.utils._chunking import MappedRows, blocks
+from skperco.utils._types import Metric
 
 _SCALING_DIMENSIONS = 256
 _LANDMARKS = 1000
@@ -22,7 +23,7 @@ _ROWS_KEPT = 2**16
 
 def teacher_coordinates(
     teacher: NDArray[np.floating],
-    metric: str | Callable,
+    metric: Metric,
     sample_weight: NDArray[np.float64],
     random_state: np.random.RandomState,
     device: torch.device,

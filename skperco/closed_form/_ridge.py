@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 
 from skperco.closed_form._truncated_svd import (
     GRAM_COLUMNS,
-    AnyRows,
     LinearMap,
-    Rows,
     cross_product,
     gram_matrix,
     root_mean_square_norm,
     weighted_sum,
 )
-from skperco.utils._chunking import MappedRows, chunks
+from skperco.utils._chunking import AnyRows, chunks
+from skperco.utils._types import Rows
 
 _CG_TOLERANCE = 1e-2
 _CG_STEPS = 100
@@ -87,9 +86,7 @@ class Ridge:
             The predictions if X has many columns, else a map that computes them, to save memory.
         """
         if self._has_few_columns:
-            regression = self.fit(targets, alpha)
-            # mypy does not know that a NamedTuple with __call__ is callable.
-            return MappedRows(X, regression.__call__, targets.shape[1])
+            return self.fit(targets, alpha).lazily(X)
         targets = targets[:]
         pieces = chunks(targets.shape[1], _outputs_at_once(self._design))
         return np.hstack([self.fit(targets[:, outputs], alpha)(X) for outputs in pieces])

@@ -1,6 +1,6 @@
 """Weighted truncated SVD and PCA of rows, and the sums that they need."""
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,10 +9,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.utils.extmath import svd_flip
 
 from skperco.dissimilarity._sparse import sparse_squared_norms
-from skperco.utils._chunking import MappedRows, blocks
-
-Rows: TypeAlias = NDArray[Any] | sp.csr_array
-AnyRows: TypeAlias = Rows | MappedRows
+from skperco.utils._chunking import AnyRows, MappedRows, blocks
 
 # Up to this number of columns the Gram matrix is cheaper than iterations.
 GRAM_COLUMNS = 2048
@@ -29,6 +26,11 @@ class LinearMap(NamedTuple):
     def __call__(self, rows: Any) -> NDArray[np.floating]:
         """Apply the map to rows."""
         return rows @ self.weight.T + self.bias
+
+    def lazily(self, rows: AnyRows) -> MappedRows:
+        """Apply the map to rows whenever they are accessed."""
+        # mypy does not know that a NamedTuple with __call__ is callable.
+        return MappedRows(rows, self.__call__, len(self.weight))
 
 
 def top_singular_vectors(

@@ -15,6 +15,7 @@ from skperco.dissimilarity._dense import check_metric, check_no_nan, to_referenc
 from skperco.dissimilarity._sparse import sparse_dissimilarity
 from skperco.utils._chunking import chunks, take_rows
 from skperco.utils._dask import LazyRows, fetch
+from skperco.utils._types import Metric
 from skperco.utils._validation import (
     check_count,
     check_device,
@@ -80,7 +81,7 @@ class Representations:
 
     def __init__(
         self,
-        representations: Mapping[str, tuple[Any, str | Callable]],
+        representations: Mapping[str, tuple[Any, Metric]],
         sample_weight: ArrayLike | None,
         device: str | torch.device,
     ) -> None:
@@ -233,7 +234,7 @@ def with_own(values: torch.Tensor, own: NDArray[np.integer]) -> torch.Tensor:
 class _Representation:
     """One representation and its metric."""
 
-    def __init__(self, name: str, rows: Any, metric: str | Callable) -> None:
+    def __init__(self, name: str, rows: Any, metric: Metric) -> None:
         self.name = name
         self.metric = metric
         self.rows = check_embeddings(rows, name, metric=metric, accept_sparse=True, lazy=True)
@@ -309,8 +310,8 @@ class _PreparedReferences:
 def teacher_and_student(
     teacher: Any,
     student: Any,
-    metric: str | Callable,
-    teacher_metric: str | Callable | None,
+    metric: Metric,
+    teacher_metric: Metric | None,
     sample_weight: ArrayLike | None,
     device: str | torch.device,
 ) -> Representations:

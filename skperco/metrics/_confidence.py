@@ -1,6 +1,5 @@
 """Confidence intervals and tests of perception coherence."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from skperco.dissimilarity._dense import check_metric
 from skperco.metrics._anchor_blocks import EXACT_SAMPLES, Representations, teacher_and_student
 from skperco.metrics._jackknife import Estimates, estimate, estimate_within
 from skperco.utils._global_settings import default_settings
+from skperco.utils._types import Metric
 from skperco.utils._validation import check_share, check_tol
 
 _ALTERNATIVES = ("two-sided", "less", "greater")
@@ -44,8 +44,8 @@ def perception_coherence_interval(
     student: Any,
     *,
     confidence_level: float = 0.95,
-    metric: str | Callable = "cosine",
-    teacher_metric: str | Callable | None = None,
+    metric: Metric = "cosine",
+    teacher_metric: Metric | None = None,
     sample_weight: ArrayLike | None = None,
     n_anchors: int | None = None,
     n_references: int | None = None,
@@ -150,9 +150,9 @@ def perception_coherence_test(
     *,
     alternative: str = "two-sided",
     confidence_level: float = 0.95,
-    metric: str | Callable = "cosine",
-    teacher_metric: str | Callable | None = None,
-    other_metric: str | Callable | None = None,
+    metric: Metric = "cosine",
+    teacher_metric: Metric | None = None,
+    other_metric: Metric | None = None,
     sample_weight: ArrayLike | None = None,
     n_anchors: int | None = None,
     n_references: int | None = None,

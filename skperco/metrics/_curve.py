@@ -1,6 +1,5 @@
 """Coherence among the nearest references, as a function of their fraction."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from skperco.ranking._percentile import prefix_sums
 from skperco.ranking._sorting import arrange, sort_rows, tie_bounds
 from skperco.utils._arrays import as_array
 from skperco.utils._global_settings import default_settings
+from skperco.utils._types import Metric
 
 _POINTS = 16
 # With fewer references the coherence is too noisy.
@@ -35,8 +35,8 @@ def coherence_curve(
     student: Any,
     *,
     percentiles: ArrayLike | None = None,
-    metric: str | Callable = "cosine",
-    teacher_metric: str | Callable | None = None,
+    metric: Metric = "cosine",
+    teacher_metric: Metric | None = None,
     sample_weight: ArrayLike | None = None,
     n_anchors: int | None = None,
     n_references: int | None = None,

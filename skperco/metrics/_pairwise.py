@@ -1,6 +1,6 @@
 """Perception coherence of every pair of several representations of the same samples."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from skperco.metrics._anchor_blocks import AnchorBlock, Representations
 from skperco.metrics._common import gather, mean_of_defined
 from skperco.metrics._concordance import compare, rank, row_chunks
 from skperco.utils._global_settings import default_settings
+from skperco.utils._types import Metric
 
-_Metrics = str | Callable | Mapping[str, str | Callable] | list | tuple
+_Metrics = Metric | Mapping[str, Metric] | list | tuple
 
 
 @default_settings()
@@ -104,7 +105,7 @@ def pairwise_perception_coherence(
 
 def _named(
     representations: Mapping[str, Any] | Sequence, metric: _Metrics
-) -> tuple[Mapping[str, Any], Mapping[str, str | Callable]]:
+) -> tuple[Mapping[str, Any], Mapping[str, Metric]]:
     """Representations and their metrics by name."""
     if not isinstance(representations, Mapping):
         representations = {f"representations[{i}]": rows for i, rows in enumerate(representations)}

@@ -1,7 +1,6 @@
 """Scores of the agreement between two representations."""
 
 import warnings
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,6 +24,7 @@ from skperco.metrics._common import (
 from skperco.metrics._concordance import concordance
 from skperco.metrics._jackknife import estimate_within
 from skperco.utils._global_settings import default_settings
+from skperco.utils._types import Metric
 from skperco.utils._validation import check_count, check_tol
 
 
@@ -33,8 +33,8 @@ def perception_coherence_score(
     teacher: Any,
     student: Any,
     *,
-    metric: str | Callable = "cosine",
-    teacher_metric: str | Callable | None = None,
+    metric: Metric = "cosine",
+    teacher_metric: Metric | None = None,
     sample_weight: ArrayLike | None = None,
     n_anchors: int | None = None,
     n_references: int | None = None,
@@ -156,8 +156,8 @@ def perception_coherence_samples(
     teacher: Any,
     student: Any,
     *,
-    metric: str | Callable = "cosine",
-    teacher_metric: str | Callable | None = None,
+    metric: Metric = "cosine",
+    teacher_metric: Metric | None = None,
     sample_weight: ArrayLike | None = None,
     n_references: int | None = None,
     random_state: int | np.random.RandomState | None = 0,
@@ -213,8 +213,8 @@ def neighbor_recall_score(
     student: Any,
     *,
     n_neighbors: int = 10,
-    metric: str | Callable = "cosine",
-    teacher_metric: str | Callable | None = None,
+    metric: Metric = "cosine",
+    teacher_metric: Metric | None = None,
     sample_weight: ArrayLike | None = None,
     n_anchors: int | None = None,
     random_state: int | np.random.RandomState | None = 0,

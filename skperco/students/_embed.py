@@ -4,7 +4,6 @@ import copy
 from contextlib import nullcontext
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from skperco.dissimilarity._dense import unit_rows
 from skperco.students._builtin import is_built_in
 from skperco.students._custom import evaluation_randomness
 from skperco.utils._chunking import as_tensor, blocks, input_dtype
+from skperco.utils._types import Rows
 
 # On two threads larger chunks are not faster, and the memory of these is small.
 _ROWS_PER_CHUNK = 2**13
@@ -23,7 +23,7 @@ _ROWS_PER_CHUNK_OF_MODULES = 2**9
 @torch.no_grad()
 def embed(
     student: torch.nn.Module,
-    X: NDArray | sp.csr_array,
+    X: Rows,
     *,
     device: torch.device,
     unit_norm: bool,

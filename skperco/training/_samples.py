@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skperco.utils._chunking import MappedRows, take_rows
+from skperco.utils._chunking import AnyRows, MappedRows, take_rows
 from skperco.utils._types import Metric, Rows
 
 
@@ -67,7 +67,7 @@ class Samples(NamedTuple):
         return self.teacher[np.ix_(rows, rows)]
 
 
-def _taken(array: Rows | MappedRows | None, rows: NDArray) -> Rows | MappedRows | None:
+def _taken(array: AnyRows | None, rows: NDArray) -> AnyRows | None:
     if isinstance(array, MappedRows):
         return array.take(rows)
     return None if array is None else take_rows(array, rows)

@@ -11,7 +11,7 @@ import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from skperco.closed_form._initialization import ReducedRankRidge, compression_start, projected
+from skperco.closed_form._initialization import ReducedRankRidge, compression_start
 from skperco.closed_form._truncated_svd import (
     LinearMap,
     root_mean_square_norm,
@@ -312,7 +312,7 @@ class StudentFit:
         samples, metric = self.samples, self.plan.settings.metric
         if not self.is_transfer:
             n_components = min(self.plan.n_components, samples.X.shape[1])
-            return projected(samples.X, self._singular_vectors(n_components))
+            return self._singular_vectors(n_components).lazily(samples.X)
         n_components = min(self.plan.n_components, samples.targets.shape[1])
         projection = top_singular_vectors(
             samples.targets,
@@ -321,7 +321,7 @@ class StudentFit:
             sample_weight=samples.weight,
             random_state=self.random_state,
         )
-        return projected(samples.targets, projection)
+        return projection.lazily(samples.targets)
 
     def _module_randomness(self) -> AbstractContextManager:
         """Protect the global generators, from which users' modules draw."""

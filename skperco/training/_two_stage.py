@@ -21,7 +21,7 @@ from skperco.training._teacher import TrainingSubset
 from skperco.training._trainer import Settings
 from skperco.utils._types import Metric
 
-DEFAULT_COMPONENTS = 64
+_DEFAULT_COMPONENTS = 64
 _MAX_HELD_OUT = 1000
 # With fewer rows the validation scores are too noisy to compare students.
 _MIN_HELD_OUT = 20
@@ -233,7 +233,7 @@ class TwoStageFit:
             return student, n_components
         if isinstance(student, str):
             return student, _count_components(n_components, self.fitted)
-        wanted = DEFAULT_COMPONENTS if n_components is None else n_components
+        wanted = _DEFAULT_COMPONENTS if n_components is None else n_components
         X = self.fitted.X
         module = new_module(student, X.shape[1], wanted, module_seed, self.device)
         return module, check_module(module, X, n_components, self.device)
@@ -285,7 +285,7 @@ def _count_components(n_components: int | None, samples: Samples) -> int:
         limits[f"{n_targets} dimensions of the teacher"] = n_targets
     largest = min(limits.values())
     if n_components is None:
-        return min(DEFAULT_COMPONENTS, largest)
+        return min(_DEFAULT_COMPONENTS, largest)
     if n_components > largest:
         raise ValueError(
             f"n_components={n_components} is larger than the closed form allows for "

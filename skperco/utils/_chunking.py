@@ -3,7 +3,7 @@
 import mmap
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -73,7 +73,10 @@ class MappedRows:
         return MappedRows(take_rows(self.array, indices), self.function, self.shape[1])
 
 
-def blocks(array: Rows | MappedRows, size: int) -> Iterator[tuple[slice, Any]]:
+AnyRows: TypeAlias = Rows | MappedRows
+
+
+def blocks(array: AnyRows, size: int) -> Iterator[tuple[slice, Any]]:
     """Iterate over blocks of `size` rows: the slice of each, and its rows.
 
     The pages of a memory-mapped file are released after each block, by madvise.
