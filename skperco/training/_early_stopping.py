@@ -125,7 +125,7 @@ def _retry_plan(result: EarlyStoppingResult) -> Plan:
 def _evaluate(
     fit: StudentFit, X: Any, scorer: Callable[..., HoldoutScores], tol: float
 ) -> EarlyStoppingResult:
-    """The result of a validation fit, which is finalized."""
+    """The result of a validation fit."""
     scores = []
     for fraction in FRACTIONS if fit.losses else ():
         fit.interpolate(fraction)
@@ -134,7 +134,7 @@ def _evaluate(
     fraction = 0.0
     if scores:
         fraction = FRACTIONS[farthest(scores, fit.plan.settings.rank_power, tol)]
-    fit.finalize(fraction)
+    fit.interpolate(fraction)
     return EarlyStoppingResult(
         fit.plan, fit.alpha, scores, fraction, fit.student, fit.snapshot, fit.interrupted
     )

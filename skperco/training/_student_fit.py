@@ -162,12 +162,6 @@ class StudentFit:
         if self.trainer is not None:
             self.trainer.interpolate(self._max_step * fraction)
 
-    def finalize(self, fraction: float) -> None:
-        """Interpolate the student for the last time, and free what only training needs."""
-        self.interpolate(fraction)
-        self.ridge = self.trainer = None
-        del self.samples, self.subset
-
     def embed(self, X: Rows) -> NDArray:
         """Embeddings of rows by the student."""
         embeddings = embed(self.student, X, device=self.plan.device, unit_norm=False)
