@@ -16,7 +16,7 @@ demo: $(VENV)/test.stamp ## Compress sentence embeddings, print scores and draw 
 
 # Each process computes on one thread, so that two of them do not compete for the cores.
 TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN)
-# Slipcover costs about 5 % of the time, where the tracer of coverage.py costs 60 %.
+# Slipcover adds about 5% to the time of the tests, the tracer of coverage.py 60%.
 COVERAGE := -m slipcover --source skperco --skip-covered --fail-under 96
 # Otherwise the output of two processes would be mixed.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)

@@ -2,9 +2,9 @@
 
     python benchmarks/everywhere.py
 
-The settings are text, images and a table, compression and transfer, several metrics and numbers
-of dimensions. Each row of the table has the scores of the defaults and their differences to the
-best of PCA, TruncatedSVD and reduced-rank ridge regression, where the best is taken for each
+The settings are text, images and tabular data, compression and transfer, several metrics and
+numbers of dimensions. Each row of the output has the scores of the defaults and their differences
+from the best of PCA, TruncatedSVD and reduced-rank ridge regression. The best is taken for each
 score separately, and the ridge strength is the best on the test rows: this favors the closed
 forms.
 """

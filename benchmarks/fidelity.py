@@ -52,9 +52,9 @@ def _parse(arguments):
     add = parser.add_argument
     add("--data", nargs="+", choices=CASES, default=["glosses"], help="cases that need no files")
     add("--teacher", type=Path, help=".npy of the teacher's embeddings, in place of --data")
-    add("--input", type=Path, help=".npy of the student's input, if another")
+    add("--input", type=Path, help=".npy of the student's input, if not the teacher's")
     add("--labels", type=Path, help=".npy of labels, for the accuracies")
-    add("--fit-rows", type=int, help="number of first rows to fit; the others are for evaluation")
+    add("--fit-rows", type=int, help="number of training rows, the first; the others are test rows")
     add("--metric", choices=["cosine", "euclidean"], default="cosine", help="for the files")
     add("--dims", nargs="+", type=int, default=[16, 64])
     add("--seeds", type=int, default=3, help="number of seeds")

@@ -3,10 +3,10 @@
     python benchmarks/interval_coverage.py
     python benchmarks/interval_coverage.py --samples 100 --sizes 100 400
 
-Many samples of several sizes are drawn from three populations. Printed are the fraction of 95 %
-intervals that contain the coherence of the population, and the fraction of paired tests at the 5 %
-level that reject although both students are equally coherent. The Monte Carlo error of a fraction
-of 0.95 of 1,000 is 0.007.
+Many samples of several sizes are drawn from three populations. The table has the fraction of 95%
+intervals that contain the coherence of the population, and the fraction of paired tests at the 5%
+level that reject although both students are equally coherent. With 1,000 samples, the standard
+error of a fraction of 0.95 is 0.007.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 400, 2000])
     parser.add_argument("--jobs", type=int, default=-1)
     options = parser.parse_args()
-    print("| population | coherence | samples of | 95 % intervals cover | 5 % tests reject |")
+    print("| population | coherence | samples of | 95% intervals cover | 5% tests reject |")
     print("|---|---:|---:|---:|---:|")
     for name, (draw, metric) in POPULATIONS.items():
         truth = true_coherence(name)
@@ -64,7 +64,7 @@ def main():
 
 
 def fractions(draw, metric, truth, n, n_samples, n_jobs):
-    """Fractions of samples whose interval contains the truth, and whose test rejects it."""
+    """Fractions of samples whose interval contains the truth, and whose test is significant."""
     check = delayed(partial(_check, draw, metric, truth, n))
     results = Parallel(n_jobs=n_jobs)(check(seed) for seed in range(n_samples))
     return np.mean(results, axis=0)

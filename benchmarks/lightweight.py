@@ -8,8 +8,8 @@ with the initialization of the distiller: ridge regression and SVD. "MSE" and "c
 with a projector to all dimensions of the teacher, the best of three learning rates, and as many
 steps as the distiller or four times as many. All are evaluated on test rows. Texts per second
 are measured on one core, from the raw text to the embedding. The teacher itself is timed if
-sentence-transformers is installed and finds --teacher-model; otherwise a random transformer of the
-same shape is, which processes fewer tokens: words and punctuation marks, not subwords.
+sentence-transformers is installed and finds --teacher-model; otherwise a transformer of the same
+shape with random weights is timed, on fewer tokens: words and punctuation marks, not subwords.
 """
 
 import argparse
@@ -98,8 +98,8 @@ def _parse():
     add = parser.add_argument
     add("--texts", type=Path, help='lines of JSON with "text" and "label", .jsonl.gz')
     add("--teacher", type=Path, help=".npy of the teacher's embeddings, a row for each line")
-    add("--fit-rows", type=int, help="number of first rows of the files to fit")
-    add("--stop", type=int, help="evaluate on the rows from there to this one")
+    add("--fit-rows", type=int, help="number of training rows, the first of the files")
+    add("--stop", type=int, help="end of the test rows, which follow the training rows")
     add("--encoders", nargs="+", choices=_ENCODERS, default=list(_ENCODERS))
     add("--teacher-model", default=_TEACHER_MODEL, help="model to time")
     add("--seed", type=int, default=0)
@@ -175,7 +175,7 @@ def _measure(encoder, teacher, texts, seed):
 
 
 def _speeds(encode, teacher, text):
-    """Texts per second of two encoders on one core: the best of repeats that alternate."""
+    """Texts per second of two encoders on one core: the best of several alternating runs."""
     text, threads = text[-_TIMED_TEXTS:], torch.get_num_threads()
     torch.set_num_threads(1)
     with threadpool_limits(1):
@@ -215,7 +215,7 @@ class _TeacherSubstitute(torch.nn.Module):
 
     @torch.inference_mode()
     def encode(self, text):
-        """Sum over the tokens of each text, in batches of texts of similar length."""
+        """Compute the sum over the tokens of each text, in batches of texts of similar length."""
         tokens = sorted((self._tokens(one) for one in text), key=len)
         for start in range(0, len(tokens), _TEACHER_BATCH):
             batch = torch.nn.utils.rnn.pad_sequence(

@@ -1,9 +1,9 @@
-"""Compare a fit by two processes with a fit by one process with as many references.
+"""Compare a fit by two processes with a fit by one process, with as many references in total.
 
     python benchmarks/processes.py
 
-On the shipped glosses, with 16 dimensions, 4,000 training rows and 1,000 test rows. Printed are a
-line for each fit, then means and standard deviations over the seeds.
+The shipped glosses are reduced to 16 dimensions, with 4,000 training rows and 1,000 test rows. The
+output is a line for each fit, then means and standard deviations over the seeds.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python benchmarks/scores.py
     python benchmarks/scores.py --rows 100000
 
-Memory is the peak above that of the imports, of the process itself and of memory-mapped files; the
-latter is a cache, which the system frees when other processes need it. Linux only.
+Memory is the peak above the level before the call, separately for the process itself and for
+memory-mapped files, which are a cache that the system can free at any time. Linux only.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main():
 
 
 def _run_in_process(function, *arguments):
-    """Run a function in a new process: peak memory is that of a process."""
+    """Run a function in a new process, so that memory of earlier functions is not counted."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
     process.start()
     process.join()

@@ -4,8 +4,8 @@
     python benchmarks/speed.py --only kernel transform --threads 1
 
 Measurements of both sides alternate; a ratio is the median of the ratios of all turns, with
-quartiles. torchsort is compiled for the installed torch, with no CUDA compiler on the PATH, by pip
-install --no-build-isolation torchsort. UMAP is an extra, umap.
+quartiles. To compile torchsort for the installed torch, run `pip install --no-build-isolation
+torchsort` without a CUDA compiler on the PATH. UMAP needs the extra `umap`.
 """
 
 import argparse

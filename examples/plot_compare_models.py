@@ -98,7 +98,7 @@ def spearman(first, second):
 
 def report(teacher, students):
     """Print all measures for each student."""
-    print(f"{'':16}coherence (95 % interval)  nearest  CKA   RSA: Pearson  Spearman")
+    print(f"{'':16}coherence (95% interval)   nearest  CKA   RSA: Pearson  Spearman")
     for name, student in students.items():
         score, low, high, _ = perception_coherence_interval(teacher, student)
         near = coherence_curve(teacher, student, percentiles=[0.02]).coherences[0]
@@ -112,8 +112,8 @@ def report(teacher, students):
 report(rows, models)
 
 # %%
-# The column *nearest* is the coherence among the 2 % nearest references of each anchor. *Warped*
-# has the rankings of the encoder, so its coherence is 1. CKA and the Pearson correlation are lower,
+# The column *nearest* is the coherence among the 2% nearest references of each anchor. *Warped* has
+# the rankings of the encoder, so its coherence is 1. CKA and the Pearson correlation are lower,
 # because the distances differ; this matters if you compare them with a threshold.
 
 # %%

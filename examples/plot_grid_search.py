@@ -27,9 +27,9 @@ embeddings = load_wordnet_glosses().data[:1500]
 distiller = CoherenceDistiller(max_iter=10, early_stopping=False, random_state=0)
 
 # %%
-# By default, the search uses the ``score`` of the estimator, *coherence*: the fraction of triplets
-# of texts, an anchor and two others, for which the same of the two is nearer to the anchor before
-# and after compression. Here it is computed by two-fold cross-validation.
+# By default, the search uses the ``score`` of the estimator, *coherence*: how often two texts are
+# ordered by their dissimilarity to a third, the anchor, as before compression. Here it is computed
+# by two-fold cross-validation.
 
 search = GridSearchCV(distiller, {"n_components": [8, 16], "rank_power": [0, 0.5, 1]}, cv=2)
 search.fit(embeddings)

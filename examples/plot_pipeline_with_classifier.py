@@ -57,9 +57,9 @@ for name, reducers in REDUCERS.items():
         results[name, size] = (accuracy, coherence)
 
 # %%
-# Vectors are stored as float32, four bytes per dimension. *Coherence* is the fraction of triplets,
-# an anchor and two other texts, for which the same of the two is nearer to the anchor before and
-# after compression; it is estimated from 500 anchors.
+# Vectors are stored as float32, four bytes per dimension. *Coherence* is how often two texts are
+# ordered by their dissimilarity to a third, the anchor, as before compression; it is estimated from
+# 500 anchors.
 
 row = "{:<20} {:>10} {:>12} {:>10} {:>10}".format
 header = row("method", "dimensions", "bytes/vector", "accuracy", "coherence")

@@ -1,6 +1,6 @@
 """
-Replace a model by a cheaper one
-================================
+Replace a model with a cheaper one
+==================================
 
 A neural network embeds texts well but slowly. Can TF-IDF vectors predict which texts are near each
 other according to the network? Here the network is the teacher of a linear student, which learns

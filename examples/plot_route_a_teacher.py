@@ -2,7 +2,7 @@
 Pass a teacher to a pipeline by metadata routing
 ================================================
 
-A text classifier with TF-IDF features can profit from a neural network that is available only for
+A text classifier with TF-IDF features can benefit from a neural network that is available only for
 the training texts. :class:`~skperco.CoherenceDistiller`, between the features and the classifier,
 learns to approximate the network's embeddings, its teacher. The labels are the ``y`` of the
 pipeline; scikit-learn's metadata routing passes ``teacher_embeddings`` through cross-validation and
@@ -77,7 +77,7 @@ for name, search in (("TruncatedSVD", by_svd), ("CoherenceDistiller", by_student
         print(row(name, size, f"{accuracy:.3f}"))
 
 # %%
-# Does the classifier profit from training the student after its initialization? Here it takes only
+# Does the classifier benefit from training the student after its initialization? Here it takes only
 # 10 steps. A clone keeps the metadata request.
 
 with config_context(enable_metadata_routing=True):

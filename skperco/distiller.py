@@ -84,8 +84,8 @@ class CoherenceDistiller(
         of features and the number of the teacher's dimensions; for a module of your own, the
         number that it returns.
     student : {"linear", "mlp"}, torch.nn.Module or callable, default="linear"
-        For compression a linear map is as good as an MLP; the MLP, which is added to the linear
-        map, is for inputs of another kind than the teacher's. A module of your own is copied. It
+        For compression a linear map is as good as an MLP. The MLP is added to a linear map, and is
+        meant for inputs of another kind than the teacher's. A module of your own is copied. It
         maps a batch of rows of X, which may have any number of dimensions, to a matrix with
         `n_components` columns; integers are passed on as integers. A callable is called with
         (n_features, n_components), where n_features is the size of the second dimension of X,
@@ -121,20 +121,20 @@ class CoherenceDistiller(
         The initialization of such a module uses Adam with a tenth of this rate.
     max_iter : int, default=150
         Number of steps. 0 keeps the closed form. No steps are taken where the closed form is
-        exact: if X is its own teacher, both metrics are "cosine" or both euclidean, and there are
-        as many components as features.
+        exact: if X is its own teacher, there are as many components as features, and both metrics
+        are "cosine", or each is "euclidean" or "sqeuclidean".
     alphas : array-like of float, default=(3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05, 0.01, 0.001)
         Strengths of the ridge regression onto a teacher, in units of the mean squared norm of the
-        rows of X. The held-out rows choose one; without held-out rows it is the one nearest to
-        0.4.
+        rows of X. The one with the best score on the held-out rows is chosen; without held-out
+        rows, the one nearest to 0.4.
     dropout : float, default=0.15
         Probability that a feature is set to zero in training with a teacher. It does not apply to
         modules of your own.
     early_stopping : bool, default=True
-        Whether to hold out rows in a validation fit, which choose the interpolation between the
-        closed form and the trained student; then all rows are fitted. With fewer than 20 held-out
-        rows the closed form is kept. If False, there is one fit without validation, and the
-        student is the trained one.
+        Whether to hold out rows in a validation fit, and to choose the interpolation between the
+        closed form and the trained student by its scores on them, before the final fit to all
+        rows. With fewer than 20 held-out rows the closed form is kept. If False, there is one fit
+        without validation, and the student is the trained one.
     validation_fraction : float, default=0.1
         Fraction of the rows of the training subset to hold out, up to 1,000 rows.
     tol : float, default=5e-4
@@ -142,24 +142,25 @@ class CoherenceDistiller(
         accepted in exchange for recall. It applies to a `rank_power` of at least 0.5.
     max_samples : int, default=16384
         Size of the training subset, drawn at random: anchors, references and neighbors are drawn
-        from it. The closed form is that of all rows, which are read in blocks. This bounds the
-        memory and the time of a fit for any number of rows.
+        from it. This bounds the memory and the time of training for any number of rows. The closed
+        form is that of all rows, which are read in blocks.
     warm_start : bool, default=False
         Whether `fit` starts from the student of the last fit instead of the closed form.
     random_state : int, RandomState instance or None, default=None
         Determines the held-out rows, anchors and references. With an int, fits on the CPU are
         repeatable bit for bit.
     device : str or torch.device, default="auto"
-        Where to compute: "cpu", "cuda", ..., or "auto" for the device of X, if X is a tensor, or
-        else for a GPU, if there is one. A device without double precision, such as Apple's MPS,
-        is refused, and "auto" uses the CPU instead. A fitted distiller that is loaded or
-        unpickled where its device is missing has "auto".
+        Where to compute: "cpu", "cuda", ..., or "auto": the device of X if X is a tensor, else a
+        GPU if there is one, else the CPU. A device without double precision, such as Apple's MPS,
+        is refused, and "auto" uses the CPU instead. If a fitted distiller is loaded or unpickled
+        on a machine without its device, `device` becomes "auto".
     distributed : bool, default=False
         Whether all processes of torch.distributed's default group call `fit`, each with rows of
         its own, to fit one student together. `batch_size` and `n_references` are those of each
         process, and every anchor is compared with the references of all processes. The rows of
         the fit, closed form included, are then `max_samples` rows drawn from all processes.
-        Without a group, or with one process, it makes no difference.
+        With one process, or without a group, it makes no difference. A missing group is an error
+        if the environment variable WORLD_SIZE is above 1.
     verbose : bool, default=False
         Whether to print the progress of the fit. The logger ``"skperco"`` gets the same messages
         at level INFO in any case.
@@ -207,13 +208,14 @@ class CoherenceDistiller(
     the loss of :class:`PerceptionCoherenceLoss` with power 1, of soft ranks, over random
     references. :math:`L_\text{local}` is one minus the correlation of the student's
     dissimilarities with the logarithm of the teacher's ranks over references from the anchor's
-    neighborhood: near an anchor it compares more than the order. The logarithms make the balance
-    independent of the scales of the losses. With p the `rank_power`,
+    neighborhood: there, the differences of dissimilarities count, not only their order. The
+    logarithms make the balance independent of the scales of the losses. With p the `rank_power`,
     :math:`w = 1.8\,(-\log L_0)^{1.4}\, p / (1 - p)`, where :math:`L_0` is the local loss of the
-    closed form (2.5 times as much with a teacher): the more neighbors the initialization keeps,
-    the larger is the weight of the global loss. These numbers were measured on text.
+    initialization (2.5 times as much with a teacher or a module of your own): the more neighbors
+    the initialization keeps, the larger is the weight of the global loss. These numbers were tuned
+    on text.
 
-    Under "cosine" and "correlation" a linear student that compresses its own teacher has a
+    Under "cosine" and "correlation" a linear student whose input is its own teacher has a
     nonlinear correction. It maps a row x to :math:`y + \ell\,(s \odot y + |x|\,t)` with
     :math:`y = W x` and :math:`\ell = 1 - |y| / |x|`, the relative loss of norm in the projection,
     which the direction of y does not contain. The vectors s and t are learned, and initialized
@@ -364,6 +366,11 @@ class CoherenceDistiller(
         ValueError
             If the numbers of rows differ, a value is not finite, there are fewer than 2 rows of
             positive weight, or `n_components` is larger than the closed form allows.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the user interrupts the fit, which then keeps the best student so far.
         """
         start = self.student_ if self.warm_start and hasattr(self, "student_") else None
         samples = self._check_fit_input(
@@ -409,9 +416,10 @@ class CoherenceDistiller(
         Raises
         ------
         ValueError
-            As in :meth:`fit`, or if a batch has other features or another kind of teacher
-            than the batches before, or if `n_components`, `student`, `hidden_layer_sizes`,
-            `metric` or `teacher_metric` has changed since then.
+            As in :meth:`fit`; if a batch has other features or another kind of teacher than the
+            batches before; if `n_components`, `student`, `hidden_layer_sizes`, `metric` or
+            `teacher_metric` has changed since then; if `teacher_metric` is "precomputed"; or if
+            `distributed` is True and there are several processes.
         """
         processes = Processes(self.distributed)
         if processes.size > 1:
@@ -504,7 +512,7 @@ class CoherenceDistiller(
         return check_samples(rows, teacher, teacher_metric, sample_weight, min_samples=min_samples)
 
     def _check_metrics(self) -> Metric:
-        """The teacher's metric."""
+        """Check both metrics, and return the teacher's."""
         check_metric(self.metric)
         teacher_metric = self._teacher_metric
         check_metric(teacher_metric, "teacher_metric")
@@ -580,12 +588,22 @@ class CoherenceDistiller(
             types float64); a tensor on the device of X, if X is a tensor. With
             ``metric="cosine"`` rows have unit norm, except zero rows. For a Dask array or data
             frame the result is lazy, independent of `set_output`, and computed chunk by chunk.
+
+        Raises
+        ------
+        NotFittedError
+            If the distiller is not fitted.
+        ValueError
+            If X has another number of features than in :meth:`fit`, a value is not finite, or
+            `out` is read-only or has another shape.
+        TypeError
+            If `out` is not an array of float32 or float64, or is given with Dask input.
         """
         check_is_fitted(self, "student_")
         if is_lazy(X):
             return self._transform_lazily(X, out)
-        # Built-in students map rows that are not finite to embeddings that are not, so it is
-        # enough, and cheaper, to check the output.
+        # Built-in students map non-finite rows to non-finite embeddings, so it is enough, and
+        # cheaper, to check the output.
         built_in = is_built_in(self.student_)
         output_reveals_nan = built_in and not sp.issparse(X)
         rows = self._check_rows(X, built_in, reset=False, ensure_all_finite=not output_reveals_nan)
@@ -639,6 +657,13 @@ class CoherenceDistiller(
         score : float
             As from :func:`perception_coherence_score`; computed on a sample, which is always the
             same, if there are many rows.
+
+        Raises
+        ------
+        NotFittedError
+            If the distiller is not fitted.
+        ValueError
+            As in :meth:`transform` and :func:`perception_coherence_score`.
         """
         return perception_coherence_score(
             given_teacher(y, teacher_embeddings, default=X),

@@ -63,7 +63,10 @@ class StudentModule(_modules.Module):
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> "StudentModule":
-        """Load the module from a folder, or from a repository of models."""
+        """Load the module from a folder, or from a repository of models.
+
+        Raises an OSError if there is no saved student.
+        """
         accepted = {"token", "cache_folder", "revision", "local_files_only"}
         options = {name: value for name, value in kwargs.items() if name in accepted}
         path = cls.load_file_path(model_name_or_path, _FILE, subfolder=subfolder, **options)

@@ -101,7 +101,7 @@ def no_score(estimator, X, y=None):
 # Each passes all columns to the distiller and returns its embeddings.
 CARRIERS = {
     "Pipeline": lambda distiller: make_pipeline(distiller),
-    "Pipeline with a step behind": lambda distiller: make_pipeline(distiller, "passthrough"),
+    "Pipeline with a later step": lambda distiller: make_pipeline(distiller, "passthrough"),
     "ColumnTransformer": lambda distiller: ColumnTransformer([("small", distiller, slice(0, 128))]),
     "FeatureUnion": lambda distiller: FeatureUnion([("small", distiller)]),
     "GridSearchCV": lambda distiller: GridSearchCV(

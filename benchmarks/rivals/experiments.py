@@ -28,7 +28,7 @@ from skperco.utils._chunking import RowTaker
 # Learning rates to choose from, relative to the scale of a parameter.
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _TEXT_COMPONENTS = 64
-# As the distiller's.
+# The default of the distiller.
 _TEXT_DROPOUT = 0.15
 
 _IMAGE_COMPONENTS = 16
@@ -43,9 +43,9 @@ class Experiment(NamedTuple):
     ----------
     case : Case
     new_student : callable
-        From training rows and a seed to the initial student.
+        Takes training rows and a seed, and returns the initial student.
     schedule : Schedule
-        Its seed is replaced.
+        Its seed is replaced by that of each fit.
     dropout : float
         Fraction of the features that are set to zero in a step.
     """
@@ -57,7 +57,7 @@ class Experiment(NamedTuple):
 
 
 class Initialization(NamedTuple):
-    """An untrained student, its seed, and the state of the random numbers after it."""
+    """An untrained student, its seed, and the state of the random generator after its creation."""
 
     student: nn.Module
     seed: int
@@ -107,7 +107,7 @@ def _initialize(experiment, rows, seed):
 
 
 def _trained(experiment, rows, initial, new_loss, rate):
-    """Embed rows by a student that was trained from a copy of the initial one."""
+    """Train a copy of the initial student, and return a function that embeds rows with it."""
     student = copy.deepcopy(initial.student)
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(initial.random_state)

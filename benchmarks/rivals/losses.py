@@ -128,7 +128,7 @@ class Regression(torch.nn.Module):
     error : callable
         `squared_error` or `cosine_error`.
     student, teacher : torch.Tensor
-        Rows before training.
+        Embeddings before training.
     fitted : bool, default=True
         Whether the projector is initialized by least squares, which suits a student that is not
         random, or as a random orthogonal matrix.
@@ -168,7 +168,7 @@ class ContrastiveLoss(torch.nn.Module):
     Parameters
     ----------
     student, teacher : torch.Tensor
-        Rows with the numbers of dimensions of both sides.
+        Embeddings, of which only the numbers of dimensions are used.
     """
 
     def __init__(self, student, teacher):

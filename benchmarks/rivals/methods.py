@@ -25,7 +25,7 @@ _MLP_UNITS = 256
 
 
 class Task(NamedTuple):
-    """The rows that a method is fitted to, and the number of dimensions it has to reduce to."""
+    """The training rows of a method, and the parameters that all methods share."""
 
     rows: Rows
     compression: bool
@@ -48,7 +48,7 @@ class Method(NamedTuple):
     fit: Callable
     # Whether another seed gives another fit.
     seeded: bool = True
-    # Whether it needs an input that is not the teacher's space, or one that is.
+    # Whether X must differ from the teacher's embeddings, or must equal them.
     transfer_only: bool = False
     compression_only: bool = False
 
@@ -120,12 +120,12 @@ def _trained(new_loss, task):
 
 
 def _initialize(task, rows):
-    """The distiller without a step."""
+    """The distiller with max_iter=0."""
     return CoherenceDistiller(**_common(task), max_iter=0).fit(*_pair(task._replace(rows=rows)))
 
 
 def relation(loss, metric, _embeddings, _teacher):
-    """A loss of relations between the rows of a batch, which has unit rows under cosine."""
+    """A loss of relations between the rows of a batch, normalized first under cosine."""
     if metric != "cosine":
         return loss
     return lambda student, teacher: loss(unit_rows(student), teacher)

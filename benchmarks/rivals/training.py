@@ -41,16 +41,16 @@ def tune_and_train(rows, initialize, new_loss, schedule):
     ----------
     rows : Rows
     initialize : callable
-        From rows to a CoherenceDistiller that is fitted to them without a step.
+        Takes rows and returns a CoherenceDistiller that is fitted to them with max_iter=0.
     new_loss : callable
-        From embeddings and teacher's rows, which the loss may be initialized with, to a loss of
-        a batch.
+        Takes the initial embeddings and the teacher's rows, and returns a loss: a function of the
+        embeddings and the teacher's rows of a batch.
     schedule : Schedule
 
     Returns
     -------
     embed : callable
-        From rows of X to their embeddings by the trained student.
+        Takes rows of X and returns their embeddings by the trained student.
     """
     held_out, fitted = hold_out(rows, schedule.seed)
     initial = initialize(fitted)
@@ -64,7 +64,7 @@ def tune_and_train(rows, initialize, new_loss, schedule):
 
 
 def _trained(rows, initial, new_loss, rate, schedule):
-    """Embed rows by a student that was trained from that of a distiller, a copy of it."""
+    """Train a copy of an initial distiller's student, and return its method `transform`."""
     distiller = copy.deepcopy(initial)
     teacher = _teacher_rows(rows.teacher, initial.metric)
     train(distiller.student_, RowTaker(rows.X, CPU), teacher, new_loss, rate, schedule)
@@ -78,7 +78,7 @@ def train(student, take, teacher, new_loss, rate, schedule):
     ----------
     student : torch.nn.Module
     take : callable
-        From indices of rows to input of the student.
+        Takes indices of rows and returns the input of the student.
     teacher : torch.Tensor of shape (n_rows, n_teacher_features)
     new_loss : callable
         As for `tune_and_train`.
@@ -99,7 +99,7 @@ def train(student, take, teacher, new_loss, rate, schedule):
 
 
 def _teacher_rows(rows, metric):
-    """Rows of unit norm under cosine; centered otherwise, as the student's are."""
+    """Rows of unit norm under cosine; centered otherwise, as in the student's initialization."""
     rows = torch.from_numpy(rows).float()
     return unit_rows(rows) if metric == "cosine" else rows - rows.mean(0)
 

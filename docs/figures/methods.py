@@ -1,4 +1,4 @@
-"""Coherence against recall@10 of all methods, from the tables beside this file."""
+"""Coherence against recall@10 of all methods, from the tables in this folder."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ PANELS = {
     "glosses_64": "Glosses, 384 → 64 dimensions, cosine",
     "digits_8": "Digits, 64 → 8 dimensions, euclidean",
 }
-# Far below the others in one metric or both.
+# They are far below the others in one or both metrics.
 LEFT_OUT = {"truncation", "GaussianRandomProjection", "UMAP", "MLPRegressor"}
 DISTILLERS = {
     "CoherenceDistiller": "default",
@@ -41,7 +41,7 @@ def read(name):
 
 
 def draw(ax, points):
-    """A panel with the distillers labeled."""
+    """Draw a panel, with labels for the distillers."""
     for method, point in points.items():
         kind = "CoherenceDistiller" if method in DISTILLERS else method
         style = STYLES.get(kind, STYLES["regressions and other losses"])

@@ -20,8 +20,8 @@ from skperco.utils._types import Metric, Rows
 ALPHAS = (3.2, 1.6, 0.8, 0.4, 0.2, 0.1, 0.05, 0.01, 0.001)
 # Strength without validation.
 _ALPHA = 0.4
-# Value of the constant column: for angles, whose origin matters, the intercept is penalized like
-# the other coefficients; otherwise it is nearly free.
+# Value of the constant column: a larger value shrinks the intercept less. Angular metrics depend on
+# the origin, so the intercept is penalized; for other metrics it is nearly free of the penalty.
 _INTERCEPT = 0.3
 _FREE_INTERCEPT = 10.0
 # Number of the targets' singular vectors in the choice of a strength.
@@ -47,8 +47,9 @@ def compression_start(
     n_components : int
         At most n_features.
     metric : str or callable
-        The student's dissimilarity. Angles are measured from the origin, so centering, as in PCA,
-        would change them; other dissimilarities do not depend on it.
+        The student's dissimilarity. For angular metrics the rows are weighted as if scaled to unit
+        norm, and not centered, which would change the angles; for other metrics they are centered,
+        as in PCA.
     sample_weight : ndarray of shape (n_samples,)
     random_state : RandomState
 
@@ -58,6 +59,7 @@ def compression_start(
     """
     angular = metric in ANGULAR_METRICS
     if angular:
+        # Equivalent to scaling the rows to unit norm, without a copy of X.
         norms = squared_norms(X)
         sample_weight = np.divide(sample_weight, norms, out=np.zeros_like(norms), where=norms > 0)
     return top_singular_vectors(
@@ -98,7 +100,7 @@ class ReducedRankRidge:
     alpha_ : float
         The chosen strength.
     directions_ : LinearMap
-        From the targets to the components.
+        Projection of the targets to the components.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class ReducedRankRidge:
     def compose(self, directions: LinearMap) -> LinearMap:
         """Compose the ridge regression with a projection of its targets.
 
-        Regressing X on the projected targets gives the same map with fewer outputs; only the bias
+        Regressing the projected targets on X gives the same map with fewer outputs; only the bias
         has to be added.
         """
         project = LinearMap(directions.weight, np.zeros(self.n_components))
@@ -195,7 +197,7 @@ class ReducedRankRidge:
         return max(score_of, key=score_of.__getitem__)
 
     def _projected_targets(self, sample_weight: NDArray) -> MappedRows:
-        """Top singular vectors of the targets, which give the same choice at less cost."""
+        """Targets projected on their top singular vectors: the same choice at less cost."""
         targets = self.targets_
         # A callable may accept only as many columns as the student has.
         n_targets = (

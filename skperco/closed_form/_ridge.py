@@ -179,7 +179,7 @@ def _conjugate_gradients(
     right: NDArray[np.floating],
     guess: NDArray[np.floating],
 ) -> NDArray[np.floating]:
-    """Solve matrix(x) = right for all columns of `right` at once, to a relative residual."""
+    """Solve matrix(x) = right for all columns of `right` at once, up to `_CG_TOLERANCE`."""
     solution = guess.copy()
     residual = right - matrix(solution)
     direction = residual.copy()

@@ -51,9 +51,9 @@ def top_singular_vectors(
     X : ndarray, CSR or MappedRows of shape (n_samples, n_features)
     n_components : int
         At most n_features. If it exceeds the rank of the rows, random directions orthogonal to
-        the singular vectors are added: they map these rows to zero, and are a random projection
-        of what new rows have outside their span (Johnson-Lindenstrauss). Hence the number of
-        components does not depend on the number of rows.
+        the singular vectors are added. They map these rows to zero, and new rows to a random
+        projection (Johnson-Lindenstrauss) of their part outside the span of these rows. Hence the
+        number of components does not depend on the number of rows.
     center : bool
         Whether to subtract the mean first (as PCA does) or not (as truncated SVD does).
         Centering leaves Euclidean dissimilarities unchanged, and the projection then keeps more
@@ -84,8 +84,8 @@ def _vectors_by_gram_matrix(
 ) -> NDArray[np.floating]:
     gram = gram_matrix(X, sample_weight)
     gram -= sample_weight.sum() * np.outer(mean, mean)
-    # NumPy and SciPy bundle separate BLAS thread pools, and that of NumPy is active after the
-    # product.
+    # Not scipy.linalg.eigh: NumPy and SciPy bundle separate BLAS thread pools, and that of NumPy is
+    # already active after the product.
     values, vectors = np.linalg.eigh(gram)
     top = slice(None, -n_components - 1, -1)
     return _of_nonzero(values[top], vectors[:, top].T, len(gram))
@@ -111,14 +111,14 @@ def _of_nonzero(
 
 
 def _complete(vectors: NDArray[np.floating], n_components: int) -> NDArray[np.floating]:
-    """Append random vectors that are orthonormal to the orthonormal ones, up to n_components."""
+    """Append random vectors, so that all `n_components` vectors are orthonormal."""
     n_missing = n_components - len(vectors)
     if n_missing == 0:
         return vectors
-    # A fixed seed: repeated rows and their weights must give the same vectors.
+    # A fixed seed, so that integer weights and repeated rows give the same vectors.
     generator = np.random.RandomState(_COMPLETION_SEED)
     drawn = generator.standard_normal((n_missing, vectors.shape[1]))
-    # Twice, since the rounding error that a projection leaves is enlarged by the normalization.
+    # Orthogonalized twice, since the normalization magnifies the rounding error of the first time.
     for _ in range(2):
         drawn -= drawn @ vectors.T @ vectors
         drawn = np.linalg.qr(drawn.T)[0].T

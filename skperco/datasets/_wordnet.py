@@ -67,6 +67,11 @@ def load_wordnet_glosses(
     (data, target) : tuple, if ``return_X_y`` is True
         The two arrays described above.
 
+    Raises
+    ------
+    ValueError
+        If `representation` is neither "final" nor "hidden".
+
     Examples
     --------
     >>> from skperco.datasets import load_wordnet_glosses

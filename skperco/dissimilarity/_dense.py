@@ -33,9 +33,9 @@ def pairwise_dissimilarity(
         ``metric="precomputed"``.
     metric : {"cosine", "euclidean", "sqeuclidean", "manhattan", "correlation", \
             "precomputed"} or callable, default="cosine"
-        A callable takes (anchors, references), two matrices of one dtype on one device, and
-        returns a tensor, array or list of shape (n_anchors, n_references), which is converted to
-        that dtype and device. In a training step it must return a differentiable tensor.
+        A callable takes (anchors, references), two matrices of the same dtype on the same device,
+        and returns a tensor, array or list of shape (n_anchors, n_references), which is converted
+        to that dtype and device. In a training step it must return a differentiable tensor.
 
     Returns
     -------
@@ -57,9 +57,9 @@ def pairwise_dissimilarity(
     differences: float32 is accurate for near neighbors as well.
 
     ``"cosine"`` is half the squared distance of the rows scaled to unit norm, which equals
-    1 - cos. The cosine of a zero row is undefined: its dissimilarity is set to 1 to every other
-    row, and to 0 to another zero row. ``"correlation"`` is the cosine dissimilarity of centered
-    rows, each less its own mean; constant rows become zero rows.
+    1 - cos. The cosine of a zero row is undefined: its dissimilarity is set to 1 to nonzero rows,
+    and to 0 to other zero rows. ``"correlation"`` is the cosine dissimilarity after the mean of
+    each row is subtracted from it; constant rows become zero rows.
 
     Examples
     --------
@@ -147,9 +147,9 @@ def to_references(
     -------
     dissimilarities_of : callable
         From anchors, a tensor of shape (n_anchors, n_features), to a new tensor of shape
-        (n_anchors, n_references), without a gradient. Only the order within each row is that of
-        the dissimilarities: squared distances, and the metrics based on them, are returned as
-        distances, whose rounding errors are about the same for near and far references.
+        (n_anchors, n_references), without a gradient. Within each row the results have the
+        order of the dissimilarities, not their values: for metrics based on squared distances
+        they are distances, whose rounding errors are about the same for near and far references.
     """
     if callable(metric) or metric not in _NORMALIZATIONS:
         return lambda anchors: pairwise_dissimilarity(anchors, references, metric=metric)
@@ -173,8 +173,8 @@ def among(
     -------
     dissimilarities_between : callable
         From the indices of anchors, and of references or None for all rows, to a new tensor of
-        shape (n_anchors, n_references). Only the order within each row is that of the
-        dissimilarities, except for rounding errors where squared distances cancel.
+        shape (n_anchors, n_references). Within each row the results have the order of
+        the dissimilarities, up to rounding errors by cancellation, but not their values.
     """
     if callable(metric) or metric not in _NORMALIZATIONS:
         return lambda anchors, references: pairwise_dissimilarity(
@@ -209,8 +209,8 @@ def row_norms(rows: torch.Tensor) -> torch.Tensor:
 
 
 def row_centered(rows: torch.Tensor) -> torch.Tensor:
-    """Subtract from every row its own mean; constant rows become exactly zero."""
-    # The mean of a constant row is rounded, so the difference would be a rounding error.
+    """Subtract the mean of each row from it; constant rows become exactly zero."""
+    # The mean of a constant row is rounded, so the difference might not be exactly zero.
     varying = (rows != rows[..., :1]).any(-1, keepdim=True)
     return torch.where(varying, rows - rows.mean(-1, keepdim=True), 0)
 
@@ -309,7 +309,7 @@ class _UnitRows(torch.autograd.Function):
 
 
 class _RowNorms(torch.autograd.Function):
-    """Norms of which only those out of range are recomputed, in double precision.
+    """Norms of rows; those that overflow or underflow are recomputed in double precision.
 
     Forward and backward take about the time of `torch.linalg.vector_norm`, which underflows, and
     0.3 times that of computing all norms in double precision (2,048 x 384, float32, one thread).
@@ -331,7 +331,7 @@ class _RowNorms(torch.autograd.Function):
 
 def _norms_in_range(rows: torch.Tensor) -> torch.Tensor:
     precise = partial(torch.linalg.vector_norm, dim=-1, keepdim=True, dtype=torch.float64)
-    # Selecting rows by their values needs a synchronization on other devices than the CPU, and is
+    # Selecting rows by their values needs a synchronization on devices other than the CPU, and is
     # impossible in a traced graph.
     if rows.device.type != "cpu" or torch.compiler.is_compiling():
         return precise(rows).to(rows.dtype)

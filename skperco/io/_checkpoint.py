@@ -15,7 +15,8 @@ class Checkpoint:
     path : str or path-like
         The file, which is replaced atomically.
     every : float, default=30.0
-        Minimum interval between two files in seconds; a fit can save ten times for each student.
+        Minimum number of seconds between two writes of the file. The fit writes it only after each
+        tenth of a student's steps.
 
     Examples
     --------

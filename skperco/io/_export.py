@@ -24,7 +24,7 @@ _EXPORTING = threading.Lock()
 
 
 class Embedder(torch.nn.Module):
-    """The same function as :meth:`CoherenceDistiller.transform`, as a module.
+    """Module that computes the same embeddings as :meth:`CoherenceDistiller.transform`.
 
     Parameters
     ----------
@@ -70,6 +70,11 @@ class ExportMixin:
             (n_rows, `n_components_`). On the CPU, in evaluation mode, with its own copy of the
             weights, which can be trained. Rows are not validated.
 
+        Raises
+        ------
+        NotFittedError
+            If the distiller is not fitted.
+
         Examples
         --------
         >>> import torch
@@ -105,6 +110,8 @@ class ExportMixin:
             If the distiller is not fitted.
         ValueError
             If PyTorch cannot export a module of your own.
+        OSError
+            If the file cannot be written.
         ImportError
             If onnx or onnxscript is not installed.
         """

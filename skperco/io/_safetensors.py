@@ -109,7 +109,7 @@ def _contents(path: _Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
             tensors = {name: file.get_tensor(name).clone() for name in names}
             return file.metadata() or {}, tensors
     except (safetensors.SafetensorError, ValueError, RuntimeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a safetensors file, or damaged: {error}") from error
+        raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from error
 
 
 def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:

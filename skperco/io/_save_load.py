@@ -15,9 +15,9 @@ class SaveLoadMixin:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the fitted distiller to a safetensors file, which contains no code.
 
-        The file contains the parameters, the fitted attributes, the student's weights and, after
-        :meth:`partial_fit`, the sample of the stream; and versions and a checksum. An existing file
-        is replaced only when the new one is complete. Callbacks, metadata requests and code are not
+        The file contains the parameters, the fitted attributes, the student's weights, versions, a
+        checksum and, after :meth:`partial_fit`, the sample of the stream. An existing file is
+        replaced only when the new one is complete. Callbacks, metadata requests and code are not
         saved. Code is a callable metric, a module of your own (its weights are saved) or a callable
         that makes one: pass these to :meth:`load`.
 
@@ -65,9 +65,9 @@ class SaveLoadMixin:
         ----------
         path : str or path-like
         **parameters
-            Those that are not saved: a callable `metric` or `teacher_metric`, the module that was
-            given as `student`, or a callable that makes it. Others replace those in the file, for
-            instance `device` or `warm_start`.
+            Parameters that are not saved: a callable `metric` or `teacher_metric`, the module that
+            was given as `student`, or a callable that makes it. Other parameters, such as `device`
+            or `warm_start`, replace those in the file.
 
         Returns
         -------
@@ -78,8 +78,8 @@ class SaveLoadMixin:
         OSError
             If the file cannot be read.
         ValueError
-            If it is not such a file, is of a later format, was truncated or modified, a parameter
-            is missing, or one cannot be replaced.
+            If the file was not saved by :meth:`save`, has a later format, or was truncated or
+            modified; if a parameter is missing or invalid, or cannot be replaced.
         ImportError
             If safetensors is not installed.
         """

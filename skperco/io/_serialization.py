@@ -121,7 +121,7 @@ def unpack(cls: type[Any], document: _Document, tensors: _Tensors, given: dict[s
     attributes = _checked_attributes(document["attributes"])
     for name, value in metrics.items():
         attributes.setdefault(f"{name}_", value)
-    # In the order of the document, so that a file that is saved again is the same.
+    # Set in the order of the document, so that saving again writes the same file.
     for name, value in attributes.items():
         setattr(distiller, name, value)
     kind = document.get("student", saved["student"])
@@ -159,7 +159,7 @@ def _check_given(cls: type[Any], missing: list[str], given: dict[str, Any]) -> N
     known = cls._get_param_names()
     for name in given:
         if name not in known:
-            raise ValueError(f"{name!r} is no parameter of {cls.__name__}.")
+            raise ValueError(f"{name!r} is not a parameter of {cls.__name__}.")
         if name == "student" and name not in missing:
             raise ValueError("student= cannot replace the student that is stored in the file.")
     absent = [name for name in missing if name not in given]
@@ -261,7 +261,7 @@ def _checked_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(value: Any, kind: type[Any]) -> Any:
-    """Return a value, or raise a ValueError if it is not of this very type."""
+    """Return a value, or raise a ValueError if it is not of exactly this type."""
     if type(value) is not kind:
         raise ValueError(f"it has {value!r} in place of {kind.__name__}.")
     return value
@@ -287,7 +287,7 @@ def _state(module: torch.nn.Module, prefix: str) -> _Tensors:
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
             raise ValueError(
-                f"student ({type(module).__name__}) has a state that is no tensor, {name}, "
+                f"student ({type(module).__name__}) has a state that is not a tensor, {name}, "
                 "which cannot be saved: use joblib.dump."
             )
     return {f"{prefix}/{name}": value.clone() for name, value in state.items()}

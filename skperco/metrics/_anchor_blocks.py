@@ -104,7 +104,7 @@ class Representations:
         return [representation.rtol for representation in self._representations]
 
     def require(self, n_samples: int, for_what: str) -> None:
-        """Raise a ValueError if there are fewer samples."""
+        """Raise a ValueError if fewer than `n_samples` samples have positive weight."""
         if self.n_samples < n_samples:
             names = " and ".join(representation.name for representation in self._representations)
             raise ValueError(
@@ -153,7 +153,7 @@ class Representations:
         references: NDArray[np.integer],
         n_jobs: int | None = None,
     ) -> list:
-        """Call a function on each AnchorBlock of the anchors.
+        """Divide the anchors into blocks, and call a function on the AnchorBlock of each.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class Representations:
         )
 
     def _fetch(self, anchors: NDArray[np.integer], references: NDArray[np.integer]) -> None:
-        """Compute the rows of Dask arrays together, if they are few, not once for each array."""
+        """If the rows are few, compute and cache those of all Dask arrays in one pass."""
         lazy = [one.rows for one in self._representations if isinstance(one.rows, LazyRows)]
         if lazy:
             samples = np.union1d(anchors, references)
@@ -262,7 +262,7 @@ class _PreparedReferences:
         self.references = references
         self.device = device
         self.is_precomputed = representation.metric == "precomputed"
-        # More references are prepared again for each block, to bound the memory.
+        # More references than this are prepared again for each block, to limit the memory.
         self.prepared = None
         if not self.is_precomputed and len(references) <= _ROWS_PER_CHUNK:
             self.prepared = self._prepare(references)
@@ -285,7 +285,7 @@ class _PreparedReferences:
         return check_no_nan(dissimilarities, metric, f"the metric of {name}")
 
     def _prepare(self, references: NDArray[np.integer]) -> Callable[[Any], torch.Tensor]:
-        """A function from rows of anchors to their dissimilarities to these references."""
+        """Return a function from rows of anchors to their dissimilarities to these references."""
         rows = self._take(references)
         if sp.issparse(rows):
             return partial(self._sparse_dissimilarity, rows)
@@ -296,8 +296,8 @@ class _PreparedReferences:
     ) -> torch.Tensor:
         metric = self.representation.metric
         dissimilarities = sparse_dissimilarity(anchors, references, metric)
-        # A relative tolerance of ties suits the rounding errors of distances, not those of their
-        # squares, whose order is the same.
+        # Distances have the order of their squares, and rounding errors that fit a relative
+        # tolerance of ties.
         if metric in ("cosine", "sqeuclidean"):
             dissimilarities = np.sqrt(dissimilarities)
         return torch.from_numpy(dissimilarities).to(self.device)

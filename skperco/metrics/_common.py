@@ -29,9 +29,9 @@ def neighbor_shares(
 ) -> torch.Tensor:
     """1 for the k nearest references of each row, 0 for the others.
 
-    References that tie at the k-th position share the positions that remain for them equally.
+    References that tie at the k-th position share the remaining positions equally.
     """
-    # Not kthvalue, which raises on CUDA when PyTorch is set to be deterministic.
+    # Not kthvalue, which raises an error on CUDA in PyTorch's deterministic mode.
     farthest = dissimilarities.topk(n_neighbors, dim=1, largest=False).values[:, -1:]
     inside = dissimilarities < farthest * (1 - rtol)
     tied = (dissimilarities <= farthest * (1 + rtol)) & ~inside

@@ -88,7 +88,10 @@ def perception_coherence_interval(
     Raises
     ------
     ValueError
-        As in :func:`perception_coherence_score`, or if the level is not between 0 and 1.
+        As in :func:`perception_coherence_score`, or if `confidence_level` is not between 0 and 1,
+        or fewer than 4 samples have positive weight.
+    TypeError
+        As in :func:`perception_coherence_score`, or if `confidence_level` is not a number.
 
     See Also
     --------
@@ -96,13 +99,13 @@ def perception_coherence_interval(
 
     Notes
     -----
-    A comparison is of three samples, an anchor and two references, and every sample is in many
-    comparisons: they are far from independent, and the standard error of the mean over anchors
-    is too small, often by half. The score is a U-statistic of order three [1]_, or a mean of
-    ratios of such statistics where there are ties. Its standard error is the delete-one
-    jackknife's [2]_: the score is computed without each sample, both as anchor and as reference,
-    in one pass from the discordant pairs of each reference. The interval is symmetric in the
-    log-odds, so that it stays between 0 and 1:
+    Each comparison has three samples, an anchor and two references, and each sample is in many
+    comparisons. They are therefore not independent, and the standard error of the mean over
+    anchors is too small, often by half. The score is a U-statistic of order three [1]_, or a mean
+    of ratios of such statistics where there are ties. Its standard error is estimated by the
+    delete-one jackknife [2]_: the score is computed without each sample, both as anchor and as
+    reference, in one pass from the discordant pairs of each reference. The interval is symmetric
+    in the log-odds, so that it stays between 0 and 1:
 
     .. math:: \operatorname{logit} \Gamma \pm t\, \frac{s}{\Gamma (1 - \Gamma)}
 
@@ -195,7 +198,14 @@ def perception_coherence_test(
     -------
     result : CoherenceDifference
         A named tuple of ``difference``, the coherence of `student` minus that of `other`,
-        ``low``, ``high``, ``standard_error`` and ``pvalue``.
+        ``low``, ``high``, ``standard_error`` and ``pvalue``. All nan if the teacher has only ties.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`perception_coherence_interval`, or if `alternative` is unknown.
+    TypeError
+        As in :func:`perception_coherence_interval`.
 
     See Also
     --------
@@ -203,9 +213,9 @@ def perception_coherence_test(
 
     Notes
     -----
-    A t-test of the difference divided by its delete-one jackknife standard error; the degrees of
-    freedom are the number of samples drawn minus one. Students that make the same errors
-    everywhere have difference 0 and p-value 1.
+    This is a t-test: the statistic is the difference divided by its delete-one jackknife standard
+    error, and the degrees of freedom are the number of samples drawn minus one. Students that make
+    the same errors everywhere have difference 0 and p-value 1.
 
     Examples
     --------

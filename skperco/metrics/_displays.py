@@ -39,7 +39,8 @@ def _pyplot() -> Any:
 class CoherenceCurveDisplay:
     """Coherence of students as a function of the fraction of nearest references compared.
 
-    Create it with :meth:`from_embeddings` or :meth:`from_estimator`.
+    Create it with :meth:`from_embeddings` or :meth:`from_estimator`. Plotting needs matplotlib:
+    ``pip install 'skperco[plot]'``.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ class CoherenceCurveDisplay:
         Parameters
         ----------
         teacher : {array-like, sparse matrix} of shape (n_samples, n_features)
-        student : {array-like, sparse matrix} of shape (n_samples, n_features) or dict of such
+        student : {array-like, sparse matrix} of shape (n_samples, n_features), or dict
             One student, or a dict from names to students.
         name : str, default="student"
             Name of a single student.
@@ -120,7 +121,7 @@ class CoherenceCurveDisplay:
 
         Parameters
         ----------
-        estimator : transformer or dict of such
+        estimator : transformer or dict
             One fitted estimator with a ``transform`` method, or a dict from names to estimators.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         teacher_embeddings : array-like of shape (n_samples, n_teacher_features), default=None
@@ -183,7 +184,8 @@ class CoherenceCurveDisplay:
 class CoherenceMatrixDisplay:
     """Coherence of every pair of representations, in the order of a hierarchical clustering.
 
-    Create it with :meth:`from_representations`.
+    Create it with :meth:`from_representations`. Plotting needs matplotlib:
+    ``pip install 'skperco[plot]'``.
 
     Parameters
     ----------

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from skperco.metrics._anchor_blocks import AnchorBlock, Representations, with_own
 from skperco.metrics._concordance import Counts, concordant_fraction, pair_counts
 
-# Sizes of the first draw that is to meet a tolerance.
+# Sizes of the first draw of `estimate_within`.
 _FIRST_ANCHORS = 500
 _FIRST_REFERENCES = 1000
-# Safety factor of the next draw: the standard error that it will have is uncertain.
+# Safety factor for the sizes of the next draw, since its standard error is only an estimate.
 _MARGIN = 1.2
 
 
@@ -166,7 +166,7 @@ def _block_sums(counts: Counts, block: AnchorBlock, anchor_weights: torch.Tensor
     concordant, strict = counts
     if block.weights is not None:
         concordant, strict = concordant * block.weights, strict * block.weights
-    # Each pair is counted at both of its references.
+    # Each pair is counted at both of its references, hence the halves.
     all_concordant, all_strict = (part.sum(1, keepdim=True) / 2 for part in (concordant, strict))
     # A difference of sums that is as small as this may consist of rounding errors only.
     threshold = 1e-9 * all_strict
@@ -198,7 +198,7 @@ def _combine(
     total_weights = np.full(representations.n_samples, total_weight)
     totals[anchors] -= weights * values
     total_weights[anchors] -= weights
-    # The sums without a reference are over the other anchors already.
+    # The sums without a reference already exclude that sample as an anchor.
     totals[references] = sum(block.total for block in blocks)
     total_weights[references] = sum(block.weight for block in blocks)
     drawn = np.union1d(anchors, references)

@@ -53,14 +53,16 @@ def pairwise_perception_coherence(
 
     Returns
     -------
-    matrix : ndarray of shape (n_representations, n_representations)
+    matrix : ndarray of shape (n_representations, n_representations), float64
         Entry (i, j) is the score of j as the student of i; nan where i has only ties.
 
     Raises
     ------
     ValueError
-        If there are fewer than two representations, if they do not have the same number of rows,
-        or if there is not one metric for each.
+        As in :func:`perception_coherence_score`, or if there are fewer than two representations,
+        or `metric` does not have one entry for each of them.
+    TypeError
+        As in :func:`perception_coherence_score`.
 
     See Also
     --------
@@ -68,7 +70,7 @@ def pairwise_perception_coherence(
 
     Notes
     -----
-    Without ties the matrix is symmetric, and one minus its entries satisfies the triangle
+    Without ties the matrix is symmetric, and one minus coherence satisfies the triangle
     inequality. The dissimilarities of each representation are computed and ranked only once.
 
     Examples

@@ -49,8 +49,8 @@ class PerceptionCoherenceScorer:
     ) -> None:
         self.score = score
         self.options = options
-        # Declared as not requested: scikit-learn then raises an error if they are passed, and does
-        # not ignore them silently.
+        # With None, scikit-learn raises an error if they are passed but not requested, and does not
+        # ignore them silently.
         self._metadata_request = MetadataRequest(owner=type(self).__name__)
         self._request(teacher_embeddings=None, sample_weight=None)
 

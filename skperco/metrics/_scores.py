@@ -67,14 +67,14 @@ def perception_coherence_score(
     teacher_metric : str or callable, default=None
         Dissimilarity of the teacher.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weight of each sample as an anchor; the weight of a pair is the product of its two
-        weights.
+        Weight of each sample as an anchor; the weight of a pair of references is the product of
+        their weights.
     n_anchors, n_references : int, default=None
         Number of anchors and of references to draw from the samples without replacement. If
         None, all up to 4,000 samples; beyond that 1,000 anchors and 2,000 references.
     tol : float, default=None
-        Instead of these numbers: beyond 4,000 samples, draw until the standard error is at most
-        this, or all samples have been drawn.
+        In place of `n_anchors` and `n_references`: with more than 4,000 samples, draw until the
+        standard error is at most this, or all samples have been drawn.
     random_state : int, RandomState instance or None, default=0
         Draws the anchors and references; repeatable by default.
     n_jobs : int, default=None
@@ -92,8 +92,10 @@ def perception_coherence_score(
     Raises
     ------
     ValueError
-        If the numbers of rows differ, there are fewer than 3 of positive weight, or a value is
-        not finite.
+        If the numbers of rows differ, fewer than 3 samples have positive weight, a value is not
+        finite, a metric or device is unknown, or a number is out of its range.
+    TypeError
+        If a metric is neither a string nor a callable, or a number has the wrong type.
 
     See Also
     --------
@@ -166,8 +168,9 @@ def perception_coherence_samples(
 ) -> NDArray[np.float64]:
     """Coherence at every sample: triplet accuracy with this sample as the anchor.
 
-    Its mean over the samples is :func:`perception_coherence_score`; its smallest entries are
-    the samples whose neighborhoods the student distorts most.
+    The (weighted) mean over the samples is :func:`perception_coherence_score` with all samples as
+    anchors. The smallest coherences are those of the samples whose neighborhoods the student
+    distorts most.
 
     Parameters
     ----------
@@ -176,7 +179,7 @@ def perception_coherence_samples(
     metric, teacher_metric : str or callable
         As in :func:`perception_coherence_score`.
     sample_weight : array-like of shape (n_samples,), default=None
-        The weight of a pair of references is the product of its two weights.
+        The weight of a pair of references is the product of their weights.
     n_references : int, default=None
         As in :func:`perception_coherence_score`.
     random_state : int, RandomState instance or None, default=0
@@ -190,6 +193,13 @@ def perception_coherence_samples(
     -------
     coherences : ndarray of shape (n_samples,), float64
         nan where the teacher has only ties, and for samples of weight zero.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`perception_coherence_score`.
+    TypeError
+        As in :func:`perception_coherence_score`.
 
     Examples
     --------
@@ -251,8 +261,10 @@ def neighbor_recall_score(
     Raises
     ------
     ValueError
-        If the numbers of rows differ, there are at most `n_neighbors` of positive weight, or a
-        value is not finite.
+        As in :func:`perception_coherence_score`, or if `n_neighbors` is less than 1 or not less
+        than the number of samples of positive weight.
+    TypeError
+        As in :func:`perception_coherence_score`, or if `n_neighbors` is not an integer.
 
     See Also
     --------

@@ -27,7 +27,8 @@ class LinearStudent(torch.nn.Module):
     Attributes
     ----------
     is_homogeneous : bool
-        Whether scaling a row scales its embedding. The forward pass then needs the norms of rows.
+        Whether scaling a row by a positive factor scales its embedding by the same factor. The
+        forward pass then needs the norms of the rows.
     """
 
     is_homogeneous = False
@@ -231,9 +232,9 @@ class MLPStudent(torch.nn.Module):
 
 
 def store_by_feature(student: torch.nn.Module) -> None:
-    """Store the weight of a built-in student's linear map by feature, not by component.
+    """Store the weight of a built-in student's linear map in column-major order, by feature.
 
-    Products of sparse rows with it, and their gradients, then need no copies in another layout,
+    Its products with sparse rows, and their gradients, then need no copies in another layout,
     which for wide rows would take most of the time and memory of a step.
     """
     linear = student.linear if isinstance(student, MLPStudent) else student

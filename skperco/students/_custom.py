@@ -1,4 +1,4 @@
-"""Students that are PyTorch modules of the user's own: creation, checks and initialization."""
+"""Students that are user-defined PyTorch modules: creation, checks and initialization."""
 
 import copy
 import threading
@@ -11,8 +11,8 @@ from skperco.dissimilarity._dense import unit_rows
 from skperco.utils._chunking import as_tensor, input_dtype
 from skperco.utils._types import Rows
 
-# A module has no closed form. Its initialization is a regression by Adam, with four steps for each
-# step of the training, batches of up to 256 rows and a tenth of the learning rate.
+# A module has no closed form. It is initialized by a regression with Adam, which takes four steps
+# for each step of the training, with batches of up to 256 rows and a tenth of the learning rate.
 _STEPS_PER_STEP = 4
 _MAX_BATCH_SIZE = 256
 _LEARNING_RATE_SHARE = 0.1
@@ -31,7 +31,7 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 
     Only those of the CPU and of `device` are seeded: torch.manual_seed would seed those of all
     devices, also of devices whose states are not restored. All threads share these generators, so
-    only one thread at a time may do so.
+    a lock admits one thread at a time.
     """
     devices = [] if device.type == "cpu" else [device]
     with _RANDOMNESS, torch.random.fork_rng(devices=devices, device_type=device.type):
@@ -54,7 +54,7 @@ def new_module(
     seed: int,
     device: torch.device,
 ) -> torch.nn.Module:
-    """A new module of the user's own, which shares no memory with the given one.
+    """Create a user-defined module, which shares no memory with the given one.
 
     Parameters
     ----------
@@ -82,13 +82,13 @@ def new_module(
         )
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError(
-            f"student must have parameters to learn, and {type(module).__name__} has none that "
+            f"student must have trainable parameters, and {type(module).__name__} has none that "
             "requires a gradient."
         )
     if any(parameter.is_meta for parameter in module.parameters()):
         raise ValueError(
             f"student must hold its parameters in memory, and {type(module).__name__} has some on "
-            "the 'meta' device: give it values first, with to_empty and an initialization."
+            "the 'meta' device: call to_empty and initialize them first."
         )
     return contiguous(module.float().cpu())
 
@@ -101,7 +101,10 @@ def _copied(module: torch.nn.Module) -> torch.nn.Module:
     except Exception as error:
         raise ValueError(f"{name} cannot be copied ({error}): {_ADVICE}") from error
     if not all(parameter.is_leaf for parameter in copied.parameters()):
-        raise ValueError(f"{name} has copies of which no parameter can be optimized: {_ADVICE}")
+        raise ValueError(
+            f"{name} cannot be optimized, since a copy of it has parameters that are not leaf "
+            f"tensors: {_ADVICE}"
+        )
     return copied
 
 
@@ -137,7 +140,8 @@ def check_module(
     Raises
     ------
     ValueError
-        If the module fails, or its output is not a finite matrix with `n_components` columns.
+        If the module fails or cannot be copied, or its output is not a finite matrix with
+        `n_components` columns and a gradient.
     """
     name = f"student ({type(module).__name__})"
     rows = as_tensor(X[:_CHECKED_ROWS], device=device, dtype=input_dtype(X))
@@ -167,8 +171,9 @@ def check_module(
         )
     if not embeddings.requires_grad:
         raise ValueError(
-            f"{name} must return a tensor that depends on its parameters through operations with a "
-            "gradient, got one without: it was detached, or computed under torch.no_grad."
+            f"{name} must return a tensor that depends on its parameters through differentiable "
+            "operations, got one without a gradient: it was detached, or computed under "
+            "torch.no_grad."
         )
     check_finite(embeddings, name)
     return embeddings.shape[1]
@@ -208,9 +213,9 @@ def regress(
     sample_weight : torch.Tensor of shape (n_rows,)
         Rows are drawn in proportion to it.
     angular : bool
-        Whether only the directions of embeddings count.
-    batch_size, learning_rate_init, max_iter
-        Of the training that follows.
+        Whether only the directions of embeddings matter.
+    batch_size, learning_rate_init, max_iter : int, float, int
+        Those of the training that follows.
     generator : torch.Generator
         On the CPU.
 

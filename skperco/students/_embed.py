@@ -13,10 +13,10 @@ from skperco.students._custom import evaluation_randomness
 from skperco.utils._chunking import as_tensor, blocks, input_dtype
 from skperco.utils._types import Rows
 
-# On two threads larger chunks are not faster, and the memory of these is small.
+# Larger chunks were not faster on two threads, and chunks of this size need little memory.
 _ROWS_PER_CHUNK = 2**13
 
-# Fewer, since the memory that a user-defined module needs for each row is not known.
+# Fewer rows, since the memory that a user-defined module needs for each row is not known.
 _ROWS_PER_CHUNK_OF_MODULES = 2**9
 
 

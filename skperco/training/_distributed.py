@@ -1,4 +1,4 @@
-"""Processes that fit one student together, by the collectives of torch.distributed."""
+"""Processes that fit one student together, with the collectives of torch.distributed."""
 
 import os
 from collections.abc import Sequence
@@ -114,7 +114,7 @@ class Processes:
         if samples.teacher_metric == "precomputed":
             raise ValueError(
                 "distributed=True does not support teacher_metric='precomputed': no process has "
-                "the dissimilarities between the rows of all."
+                "the dissimilarities between rows of different processes."
             )
         counts = self._all(samples.n_rows)
         n_samples = sum(counts)

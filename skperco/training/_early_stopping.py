@@ -1,4 +1,4 @@
-"""Early stopping: validation fits, evaluated on held-out samples, decide about the final fit."""
+"""Early stopping: validation fits, whose scores on held-out samples determine the final fit."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -27,7 +27,7 @@ _RETRY_GLOBAL_WEIGHT = 2.5
 
 
 class EarlyStoppingResult(NamedTuple):
-    """What held-out samples decide about the fit to all samples.
+    """Choices for the fit to all samples, made by scores on held-out samples.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ def select_fraction(
     ----------
     fitted : Samples
     subset : TrainingSubset
-        Of these.
+        Drawn from `fitted`.
     held_out : Samples
     plan : Plan
     seed : int

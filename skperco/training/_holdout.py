@@ -39,10 +39,10 @@ class HoldoutScores(NamedTuple):
         return rank_power * self.coherence + (1 - rank_power) * self.recall
 
     def keeps(self, other: "HoldoutScores", rank_power: float, tol: float) -> bool:
-        """Whether the losses relative to `other` are within the tolerance.
+        """Whether no score is lower than that of `other` by more than its tolerance.
 
-        With a `rank_power` of at least 0.5 the coherence may fall by `tol`; with one of at most 0.5
-        the recall may fall by two standard errors.
+        If `rank_power` is at least 0.5, the coherence may be lower by at most `tol`; if it is at
+        most 0.5, the recall may be lower by at most two standard errors.
         """
         change = self.recalls - other.recalls
         keeps_recall = self._mean(change) >= -2 * _standard_error(change)

@@ -11,8 +11,9 @@ class NormalizedSGD:
     """Normalized gradient descent with momentum (Cutkosky and Mehta, 2020).
 
     Each gradient is divided by its norm, and each step is relative to the scale of its
-    parameter. There is one norm for a whole parameter: features that few rows have, such as rare
-    words, move less than features of many rows, and are not overfitted.
+    parameter. The norm is that of the whole parameter, whereas Adam scales each entry: the weights
+    of rare features, such as rare words, change less than those of frequent ones, which prevents
+    overfitting to the few rows that have them.
 
     It has the methods of a :class:`torch.optim.Optimizer`, but does not inherit from it: the
     constructor of that class imports PyTorch's compiler, which takes about a second in every new
@@ -48,7 +49,7 @@ class NormalizedSGD:
         for value, scale, buffer, gradient in zip(
             self.values, self.scales, self.momentum_buffers, gradients, strict=True
         ):
-            # Scale the step, not the gradient, of which a copy would be large for wide rows.
+            # Scale the step, not the gradient: for wide rows a copy of the gradient is large.
             factor = (1 - self.momentum) / gradient.norm().clamp(min=_EPS)
             buffer.mul_(self.momentum).addcmul_(gradient, factor)
             value.sub_(buffer, alpha=lr * scale)
@@ -60,7 +61,7 @@ class NormalizedSGD:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, list[torch.Tensor]]) -> None:
-        """Take the values of another optimizer of parameters of the same shapes."""
+        """Load the state of an optimizer whose parameters have the same shapes."""
         for name, tensors in state.items():
             for own, other in zip(getattr(self, name), tensors, strict=True):
                 own.copy_(other)

@@ -107,7 +107,7 @@ class Progress:
             print(line)
 
     def _end(self, task: Any, attributes: Any) -> bool:
-        """Whether a callback stops tasks of this kind."""
+        """End a task; return whether a callback stops the tasks of its kind."""
         return task.call_on_fit_task_end(
             estimator=self.estimator, reconstruction_attributes=attributes, **self.data
         )

@@ -37,8 +37,8 @@ _MIN_ROWS = 3
 # Regularization of transfers, besides feature dropout and a smaller learning rate: a larger weight
 # of the global loss (global order can be predicted from few features, neighborhoods cannot).
 _TRANSFER_GLOBAL_WEIGHT = 2.5
-# Largest step of a transfer from the initialization towards the trained student: the last part was
-# measured to gain no recall and to lose coherence.
+# Largest step of a transfer from the initialization towards the trained student. In measurements,
+# going further gained no recall and lost coherence.
 _TRANSFER_MAX_STEP = 0.8
 
 
@@ -87,9 +87,9 @@ class StudentFit:
     Parameters
     ----------
     samples : Samples
-        For the closed form.
+        Rows of the closed form.
     subset : TrainingSubset
-        From which steps draw.
+        Rows from which each training step draws anchors and references.
     plan : Plan
     random_state : RandomState
 
@@ -99,7 +99,7 @@ class StudentFit:
     alpha : float or None
         Ridge strength; None if there is no ridge regression.
     losses : list of float
-        Loss before each step, those before a snapshot included.
+        Loss before each step, including the steps before a snapshot from which it resumed.
     snapshot : dict or None
         State of the training at the end of its warm-up, from which another fit can resume.
     interrupted : bool
@@ -170,7 +170,7 @@ class StudentFit:
 
     @property
     def can_resume(self) -> bool:
-        """Whether fits to most of the rows and to all have nearly the same initialization."""
+        """Whether fits to most rows and to all rows have nearly the same initialization."""
         return self.plan.start is not None or (self.has_closed_form and not self.is_transfer)
 
     def _train(self, snapshot: dict[str, Any] | None) -> None:
@@ -256,8 +256,8 @@ class StudentFit:
     def _trained_projection(self, ridge: ReducedRankRidge, samples: Samples) -> LinearMap:
         """The ridge regression with a projection trained on out-of-fold predictions.
 
-        Predictions of the rows of the regression itself are more accurate than those of later
-        rows, so the projection is trained on predictions by regressions without the row.
+        A regression predicts the rows that it was fitted to more accurately than new rows, so the
+        projection is trained on predictions for rows outside the fit.
         """
         predictions, teacher, metric = ridge.cross_predictions(
             samples.X, samples.targets[:], samples.weight
@@ -275,10 +275,11 @@ class StudentFit:
         return ridge.compose(projection.linear_map())
 
     def _regressed(self, module: torch.nn.Module) -> torch.nn.Module:
-        """A module of the user's own after regression onto the projected teacher."""
+        """A user-defined module after regression onto the projected teacher."""
         samples, settings = self.samples, self._settings(self.samples)
         targets = self._projected_teacher()
-        # Scaled to a root mean square of 1, which changes no order and gives steps of usual size.
+        # Scaled to a root mean square norm of 1, which changes no order and gives steps of usual
+        # size.
         scale = root_mean_square_norm(targets, samples.weight)
         padding = (0, self.plan.n_components - targets.shape[1])
 
@@ -318,7 +319,7 @@ class StudentFit:
         return projection.lazily(samples.targets)
 
     def _module_randomness(self) -> AbstractContextManager:
-        """Protect the global generators, from which users' modules draw."""
+        """Seed and restore the global generators, from which user-defined modules draw."""
         if self.has_closed_form:
             return nullcontext()
         return own_randomness(int(self.random_state.randint(2**31)), self.plan.device)

@@ -15,9 +15,9 @@ from skperco.training._teacher import Teacher
 from skperco.utils._chunking import RowTaker
 from skperco.utils._types import Metric
 
-# Exponent of the local loss of the initialization in the weight of the global loss; measured, with
-# the factor in the settings, on text at 16 and 64 dimensions, where the closed form's coherence
-# stays as it is.
+# Exponent of the negative log local loss of the initialization in the weight of the global loss. It
+# and the factor in the settings were tuned on text at 16 and 64 dimensions, so that training keeps
+# the coherence of the closed form.
 _GLOBAL_POWER = 1.4
 # Limit of the number of anchors of the global loss in a step: sorting dominates its cost, and its
 # gradient varies little between anchors.
@@ -47,9 +47,9 @@ class Trainer:
     """Trains a student by gradient steps towards the ranks of its teacher.
 
     The global loss compares ranks among random references, which are the same for all anchors.
-    The local loss compares log ranks among references from the neighborhood of each anchor, which
-    random references rarely contain. The training loss is the sum of their logarithms, so that
-    it does not depend on their scales, with a weight for the global one.
+    The local loss compares log ranks among references from the neighborhood of each anchor, few of
+    which are among random references. The training loss is the sum of the logarithms of the two,
+    with a weight for the global one. Logarithms make the balance independent of their scales.
 
     The trained student is the exponential moving average of the students after each step.
 

@@ -57,7 +57,7 @@ class FitOptions(NamedTuple):
 
 
 class FitResult(NamedTuple):
-    """What a fit has learned.
+    """A fitted student, and the values of the estimator's fitted attributes.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class FitResult(NamedTuple):
 
 
 class TwoStageFit:
-    """A validation fit, which chooses the interpolation, and the fit to all rows.
+    """A validation fit to choose the interpolation, and the fit to all rows.
 
     Parameters
     ----------
@@ -150,11 +150,11 @@ class TwoStageFit:
         self.seeds = self.random_state.randint(2**31, size=2)
 
     def validate(self) -> None:
-        """Fit without the held-out rows, which choose the interpolation and the plan."""
+        """Fit without the held-out rows; choose the interpolation and plan by scores on them."""
         trains = self.plan.settings.max_iter > 0
         self.validation = EarlyStoppingResult(self.plan)
         if self.n_held_out and (trains or self.fitted.teacher is not None):
-            # Not attributes, so that their memory is free in the final fit.
+            # Local variables, so that their memory is freed before the final fit.
             subset, held_out = self.subset.split(self.n_held_out)
             self.validation = select_fraction(
                 self.fitted, subset, held_out, self.plan, self.seeds[0], self.options.tol

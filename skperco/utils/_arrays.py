@@ -27,7 +27,7 @@ def as_array(data: Any, name: str) -> Any:
 
 
 def check_collected(data: Any, name: str) -> None:
-    """Raise a TypeError if `data` is a LazyFrame of polars, which is not computed yet."""
+    """Raise a TypeError if `data` is a LazyFrame of polars, which has not been computed."""
     if type(data).__name__ == "LazyFrame":
         raise TypeError(f"{name} is a LazyFrame, which has no rows yet: pass {name}.collect().")
 
@@ -47,8 +47,9 @@ def as_column(data: Any) -> NDArray[Any] | None:
     """Return a column of vectors as an array; None for other data.
 
     A column is a Series, an array of objects, a frame with one column, or a list of arrays or
-    tensors, whose dtype NumPy would not keep. The array is two-dimensional if the column stores its
-    vectors as one matrix, and an array of objects otherwise.
+    tensors, whose dtype scikit-learn's `check_array` would not keep. The array is
+    two-dimensional if the column stores its vectors as one matrix, and an array of objects
+    otherwise.
     """
     if _is_list_of_arrays(data):
         return _pack_objects(data)

@@ -128,7 +128,7 @@ class RowTaker:
     array : ndarray of shape (n_rows, ...) or CSR
     device : torch.device
     dropout : float, default=0.0
-        Fraction of the entries to set to zero, drawn anew at each call. Without rescaling.
+        Fraction of the entries to set to zero, drawn anew at each call; the others are not scaled.
     generator : torch.Generator, default=None
         On the CPU; for the dropout.
     """
@@ -196,6 +196,7 @@ def stacked(rows: Rows | None, more: Rows | None, name: str) -> Rows | None:
             shape[0] if len(shape) == 1 else shape for shape in (more.shape[1:], rows.shape[1:])
         ]
         raise ValueError(
-            f"{name} must have as many features in all batches, got {shapes[0]} after {shapes[1]}."
+            f"{name} must have the same number of features in all batches, got {shapes[0]} after "
+            f"{shapes[1]}."
         )
     return sp.vstack([rows, more], format="csr") if sp.issparse(rows) else np.vstack([rows, more])

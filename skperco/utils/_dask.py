@@ -24,7 +24,7 @@ def is_frame(data: Any) -> bool:
 class LazyOutputMixin:
     """Exempts Dask arrays and frames from scikit-learn's `set_output`, which would compute them.
 
-    List it before scikit-learn's classes among the bases.
+    It must come before scikit-learn's classes in the list of bases.
     """
 
     fit: Callable[..., Any]
@@ -36,7 +36,20 @@ class LazyOutputMixin:
             cls.transform = _without_container(cls.transform)
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        """Fit to X, then transform it: lazily, if X is a Dask array or frame."""
+        """Fit to X, then transform it; lazily if X is a Dask array or data frame.
+
+        Parameters
+        ----------
+        X, y
+            As in ``fit``.
+        **fit_params : dict
+            Other arguments of ``fit``.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_samples, n_components)
+            Or another container, as from ``transform``.
+        """
         if is_lazy(X):
             return self.fit(X, y, **fit_params).transform(X)
         # scikit-learn's TransformerMixin, which comes later among the bases, has the method.
@@ -44,7 +57,7 @@ class LazyOutputMixin:
 
 
 def _without_container(transform: Any) -> Callable[..., Any]:
-    """Call the method that scikit-learn has wrapped directly for Dask arrays and frames."""
+    """Bypass the wrapper that scikit-learn puts around a method, for Dask arrays and frames."""
 
     @wraps(transform)
     def chosen(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,8 +72,8 @@ def embed_lazily(transform: Callable[..., Any], distiller: Any, data: Any, dtype
     Parameters
     ----------
     transform : callable
-        Takes a distiller and rows in memory: `CoherenceDistiller.transform`. It is passed as a
-        function, since the method of a subclass may call this function.
+        Takes a distiller and rows in memory: `CoherenceDistiller.transform`. Not
+        ``distiller.transform``, since in a subclass that method may call this function.
     distiller : CoherenceDistiller
         Fitted.
     data : dask array or frame of shape (n_samples, n_features)

@@ -1,8 +1,9 @@
 """Initialization of MKL's vector functions in PyTorch, on one thread.
 
-MKL selects the code of each function at its first call. If several threads make it at once, one of
-them may get a version of low accuracy: https://github.com/pytorch/pytorch/issues/188792. Results of
-a fit would then occasionally differ between processes.
+MKL selects the code of each function at its first call. If several threads call it first at
+the same time, one of them may get a version of low accuracy:
+https://github.com/pytorch/pytorch/issues/188792. Results of a fit would then occasionally differ
+between processes.
 """
 
 import torch

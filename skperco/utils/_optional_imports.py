@@ -13,7 +13,7 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
     extra : str
         The extra of this package that installs it.
     purpose : str
-        The end of "... is needed", for the message.
+        Completes the message "<package> is needed ...".
 
     Returns
     -------

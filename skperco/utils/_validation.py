@@ -55,7 +55,7 @@ def check_device(device: str | torch.device) -> torch.device:
         ) from error
     if not has_double(device):
         raise ValueError(
-            f"device must have double precision, which {str(device)!r} has not: use device='cpu'."
+            f"device must have double precision, which {str(device)!r} lacks: use device='cpu'."
         )
     return device
 
@@ -190,7 +190,10 @@ def check_embeddings(
 
 def _lazy_rows(data: Any, name: str, metric: Metric) -> LazyRows:
     if isinstance(metric, str) and metric == "precomputed":
-        raise ValueError(f"{name} must be in memory, or in a file, if its metric is 'precomputed'.")
+        raise ValueError(
+            f"{name} must be in memory, or memory-mapped, when its metric is 'precomputed', got a "
+            "Dask collection."
+        )
     return LazyRows(data, name)
 
 
@@ -203,7 +206,7 @@ def check_finite_blocks(array: Rows, name: str) -> None:
 def _check_dissimilarity_matrix(matrix: NDArray[Any], name: str) -> None:
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
-            f"{name} must be a square table of dissimilarities when its metric is 'precomputed', "
+            f"{name} must be a square dissimilarity matrix when its metric is 'precomputed', "
             f"got shape {matrix.shape}."
         )
     if matrix.min() < 0:
@@ -283,7 +286,7 @@ def check_count(value: Any, name: str, *, least: int, most: int | None = None) -
 
 def check_share(value: Any, name: str) -> None:
     """Raise a TypeError or ValueError unless `value` is a number strictly between 0 and 1."""
-    _check_real(value, name, "a number")
+    check_real(value, name, "a number")
     if not 0 < value < 1:
         raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
 
@@ -292,15 +295,18 @@ def check_tol(tol: Any, **counts: int | None) -> None:
     """Raise a TypeError or ValueError unless `tol` is None, or positive and the counts are None."""
     if tol is None:
         return
-    _check_real(tol, "tol", "a positive number")
+    check_real(tol, "tol", "a positive number")
     if not tol > 0:
         raise ValueError(f"tol must be positive, got {tol!r}.")
     for name, number in counts.items():
         if number is not None:
-            raise ValueError(f"tol chooses {name}: give one of the two, got {name}={number!r}.")
+            raise ValueError(
+                f"{name} must be None when tol is given, since tol determines it, got {number!r}."
+            )
 
 
-def _check_real(value: Any, name: str, expected: str) -> None:
+def check_real(value: Any, name: str, expected: str) -> None:
+    """Raise a TypeError unless `value` is a real number; `expected` completes the message."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {expected}, got {value!r}.")
 
@@ -344,6 +350,6 @@ def check_sparse_metric(metric: Metric, name: str) -> None:
     """Raise a ValueError unless this metric can be computed for sparse rows."""
     if not is_sparse_metric(metric):
         raise ValueError(
-            f"the metric of sparse rows, {name}, must be one of {list(SPARSE_METRICS)}, got "
-            f"{metric!r}: choose one of them, or make the rows dense (TruncatedSVD does)."
+            f"{name} is sparse: its metric must be one of {list(SPARSE_METRICS)}, got {metric!r}. "
+            "Choose one of them, or make the rows dense, for instance with TruncatedSVD."
         )

@@ -105,7 +105,7 @@ def test_every_category_is_named_and_used(glosses):
     assert set(glosses.target) == set(range(45))
 
 
-def test_docstring_and_description_count_the_categories_rightly(glosses):
+def test_docstring_and_description_have_the_right_category_counts(glosses):
     counts = np.bincount(glosses.target)
     assert f"{counts.min()} - {counts.max()}" in load_wordnet_glosses.__doc__
     assert f"45, of {counts.min()} to {counts.max()} rows" in glosses.DESCR
@@ -167,7 +167,7 @@ def test_return_X_y_is_keyword_only():
         load_wordnet_glosses(True)
 
 
-def test_rows_survive_line_separators_inside_a_text(monkeypatch, tmp_path):
+def test_line_separators_inside_a_text_do_not_split_its_row(monkeypatch, tmp_path):
     row = {"name": "a", "label": "b", "text": "one\u2028two\x85three"}
     line = json.dumps(row, ensure_ascii=False).encode()
     (tmp_path / "wordnet_glosses.jsonl.gz").write_bytes(gzip.compress(line + b"\n" + line))

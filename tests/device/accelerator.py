@@ -20,7 +20,7 @@ SOURCE = Path(__file__).with_name("simulated_accelerator.cpp")
 
 
 def compiler():
-    """Path of a C++ compiler; None without one, and on Windows, where torch needs another build."""
+    """Path of a C++ compiler; None if there is none, and on Windows, where the build differs."""
     if os.name == "nt":
         return None
     return shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")

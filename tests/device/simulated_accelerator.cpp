@@ -1,4 +1,4 @@
-// A simulated accelerator: a device of PyTorch's spare backend whose memory is the host's.
+// A simulated accelerator: a device of PyTorch's PrivateUse1 backend, in the memory of the host.
 //
 // Kernels run on the CPU, but arguments are checked as CUDA checks them: tensors and generators must
 // be on the device. Kernels, copies and reads of single values are counted. Double precision can be
@@ -408,7 +408,7 @@ void compute_compressed(const c10::OperatorHandle& op, torch::jit::Stack* stack)
   }
 }
 
-// PyTorch would ask for the `out` variants of these, with a result in the layout of the factors.
+// Without these, PyTorch would call the `out` variants, with a result in the layout of the factors.
 
 Tensor multiply_compressed(const Tensor& left, const Tensor& right) {
   count_kernel("compressed aten::mm");
@@ -430,7 +430,7 @@ Tensor add_multiplied_compressed(
   return at::addmm(host(added), host(left), host(right), beta, alpha).to(kDevice);
 }
 
-// What Python calls
+// Operators for Python
 
 void register_hooks() {
   static bool registered = false;

@@ -42,7 +42,7 @@ def test_device_auto_uses_the_cpu(rows, operators):
 
 
 def test_estimator_on_the_device_is_refused(device, rows):
-    message = rf"device must have double precision, which '{device}' has not: use device='cpu'"
+    message = rf"device must have double precision, which '{device}' lacks: use device='cpu'"
     with pytest.raises(ValueError, match=message):
         small(device=device).fit(rows)
     distiller = small(device="cpu", max_iter=2).fit(rows).set_params(device=device)

@@ -78,7 +78,7 @@ def test_scores_by_sample_of_sparse_rows_equal_those_of_dense_rows(texts):
 
 
 def test_the_error_of_an_unsupported_metric_lists_the_metrics_of_sparse_rows(texts):
-    with pytest.raises(ValueError, match=r"sparse rows, teacher, .*'cosine'.* got 'correlation'"):
+    with pytest.raises(ValueError, match=r"teacher is sparse: .*'cosine'.* got 'correlation'"):
         perception_coherence_score(texts, texts, metric="correlation")
 
 

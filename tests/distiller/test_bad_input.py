@@ -30,7 +30,7 @@ BAD_INPUT = {
     "empty": (fit_arguments(GOOD[:0]), {}, "0 sample"),
     "no features": (fit_arguments(GOOD[:, :0]), {}, "0 feature"),
     "one row": (fit_arguments(GOOD[:1]), {}, "1 sample"),
-    "1-D": (fit_arguments(GOOD[0]), {}, "Expected 2D array"),
+    "1-D X": (fit_arguments(GOOD[0]), {}, "Expected 2D array"),
     "nan in X": (fit_arguments(spoiled(GOOD, np.nan)), {}, "X contains NaN"),
     "inf in X": (fit_arguments(spoiled(GOOD, np.inf)), {}, "X contains infinity"),
     "nan in teacher": (
@@ -48,7 +48,7 @@ BAD_INPUT = {
     "tiny teacher": (fit_arguments(GOOD, TEACHER * 1e-30), {}, "teacher_embeddings must have its"),
     "ragged y": (fit_arguments(GOOD, [[1], [1, 2]] * 15), {}, "y: "),
     "meta device": (fit_arguments(), {"device": "meta"}, "device must be"),
-    "one weight": (
+    "one positive weight": (
         fit_arguments(sample_weight=np.eye(30)[0]),
         {},
         "sample_weight must be positive for at least 2",
@@ -69,7 +69,7 @@ BAD_INPUT = {
         "teacher_embeddings",
     ),
     "n_components 0": (fit_arguments(), {"n_components": 0}, "'n_components'"),
-    "n_components of type": (fit_arguments(), {"n_components": 2.5}, "'n_components'"),
+    "n_components not an integer": (fit_arguments(), {"n_components": 2.5}, "'n_components'"),
     "n_components over features": (
         fit_arguments(),
         {"n_components": 7},
@@ -81,7 +81,7 @@ BAD_INPUT = {
         "n_components=6 .*5 dimensions of the teacher: set it to at most 5, or to None",
     ),
     "metric": (fit_arguments(), {"metric": "euclid"}, "metric must be .*Did you mean 'euclidean'"),
-    "far metric": (fit_arguments(), {"metric": "zzz"}, "metric must be one of .*'manhattan'"),
+    "no such metric": (fit_arguments(), {"metric": "zzz"}, "metric must be one of .*'manhattan'"),
     "teacher_metric": (
         fit_arguments(),
         {"teacher_metric": "cosin"},
@@ -92,24 +92,24 @@ BAD_INPUT = {
     "table not square": (
         fit_arguments(GOOD, TABLE[:, :9]),
         {"teacher_metric": "precomputed"},
-        r"teacher_embeddings must be a square table.*\(30, 9\)",
+        r"teacher_embeddings must be a square dissimilarity matrix.*\(30, 9\)",
     ),
     "table negative": (
         fit_arguments(GOOD, spoiled(TABLE, -1.0)),
         {"teacher_metric": "precomputed"},
         "teacher_embeddings must hold non-negative",
     ),
-    "table of others": (
+    "table of other rows": (
         fit_arguments(GOOD, TABLE[:9, :9]),
         {"teacher_metric": "precomputed"},
         "X and teacher_embeddings must describe the same rows, got 30 and 9 rows",
     ),
-    "weights of shape": (fit_arguments(sample_weight=np.ones(9)), {}, "sample_weight"),
+    "too few weights": (fit_arguments(sample_weight=np.ones(9)), {}, "sample_weight"),
     "weights negative": (fit_arguments(sample_weight=-np.ones(30)), {}, "sample_weight"),
     "weights nan": (fit_arguments(sample_weight=np.full(30, np.nan)), {}, "sample_weight"),
     "weights zero": (fit_arguments(sample_weight=np.zeros(30)), {}, "sample_weight"),
     "device": (fit_arguments(), {"device": "warp"}, "device must be 'auto' or .*'warp'"),
-    "device number": (fit_arguments(), {"device": "cuda:99"}, "device must be .*cuda.*99"),
+    "missing device": (fit_arguments(), {"device": "cuda:99"}, "device must be .*cuda.*99"),
     "student": (fit_arguments(), {"student": "tree"}, "'student'"),
     "rank_power": (fit_arguments(), {"rank_power": 1.5}, "'rank_power'"),
     "batch_size": (fit_arguments(), {"batch_size": 0}, "'batch_size'"),
@@ -123,7 +123,7 @@ BAD_INPUT = {
         {"student": "mlp", "hidden_layer_sizes": (0,)},
         "hidden_layer_sizes",
     ),
-    "fractions of units": (
+    "hidden_layer_sizes not integers": (
         fit_arguments(),
         {"student": "mlp", "hidden_layer_sizes": (2.5,)},
         "hidden_layer_sizes",
@@ -143,7 +143,7 @@ def test_an_error_names_the_invalid_argument(case):
 @pytest.mark.parametrize("name", ["metric", "teacher_metric"])
 def test_sparse_rows_without_a_teacher_refuse_metrics_that_need_dense_rows(metric, name):
     X = sp.csr_array(GOOD)
-    with pytest.raises(ValueError, match=r"sparse rows, X as its own.*'cosine'.*TruncatedSVD"):
+    with pytest.raises(ValueError, match=r"X as its own teacher is sparse.*'cosine'.*SVD"):
         small(2, **{name: metric}).fit(X)
     small(2, metric=metric).fit(X, TEACHER)
 

@@ -87,7 +87,7 @@ def test_a_loaded_distiller_equals_the_saved_one(tmp_path, parameters, teacher):
 
 
 @pytest.mark.parametrize("given_as", [lambda: a_module(), lambda: lambda *_: a_module()])
-def test_loading_a_module_of_the_users_own_requires_it_as_an_argument(tmp_path, given_as):
+def test_loading_a_user_defined_module_requires_it_as_an_argument(tmp_path, given_as):
     fitted = distiller(student=given_as()).fit(ROWS, TEACHER)
     module = given_as()
     loaded = round_trip(fitted, tmp_path / "file", student=module)
@@ -113,7 +113,7 @@ def test_load_replaces_parameters_except_the_student(tmp_path):
     assert CoherenceDistiller.load(tmp_path / "file", warm_start=True).warm_start
     with pytest.raises(ValueError, match="student= cannot replace"):
         CoherenceDistiller.load(tmp_path / "file", student="mlp")
-    with pytest.raises(ValueError, match="'depth' is no parameter"):
+    with pytest.raises(ValueError, match="'depth' is not a parameter"):
         CoherenceDistiller.load(tmp_path / "file", depth=3)
     with pytest.raises(ValueError, match="'max_iter' parameter"):
         CoherenceDistiller.load(tmp_path / "file", max_iter=-1)
@@ -181,7 +181,7 @@ def test_saving_a_module_whose_state_is_not_a_tensor_raises_an_error(tmp_path):
 
     fitted = distiller(student=WithExtraState(12, 4)).fit(ROWS)
     with pytest.raises(
-        ValueError, match=r"student \(WithExtraState\) has a state that is no tensor"
+        ValueError, match=r"student \(WithExtraState\) has a state that is not a tensor"
     ):
         fitted.save(tmp_path / "file")
     assert not list(tmp_path.iterdir())

@@ -44,7 +44,7 @@ def test_weights_of_blocks_are_those_of_the_references_or_none_if_equal():
     assert pair.map_blocks(lambda block: block.weights, samples[:3], samples[:9]) == [None]
 
 
-def test_with_own_undoes_without_own_but_for_zeros():
+def test_with_own_undoes_without_own_except_for_zeros():
     values = torch.arange(12.0).view(3, 4)
     own = np.array([0, 2, 3])
     dropped = without_own(values, own)

@@ -168,7 +168,7 @@ BAD_INPUT = {
     "type": ({"confidence_level": "95"}, TypeError, "confidence_level must be a number"),
     "tol": ({"tol": -1.0}, ValueError, "tol must be positive"),
     "no number": ({"tol": "small"}, TypeError, "tol must be a positive number"),
-    "both": ({"tol": 0.1, "n_references": 9}, ValueError, "tol chooses n_references: give one"),
+    "both": ({"tol": 0.1, "n_references": 9}, ValueError, "n_references must be None when tol"),
     "metric": ({"metric": "euclid"}, ValueError, "metric must be one of"),
 }
 

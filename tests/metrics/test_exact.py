@@ -1,4 +1,4 @@
-"""Scores of integer data with ties and weights, against rational arithmetic."""
+"""Scores of integer data with ties and weights, compared with rational arithmetic."""
 
 import warnings
 from fractions import Fraction

@@ -51,7 +51,7 @@ def test_row_of_a_representation_with_only_ties_is_nan():
     assert found[1] == pytest.approx([0.5, 1])
 
 
-def test_matrix_uses_the_sampled_scores_for_any_n_jobs(monkeypatch):
+def test_entries_of_the_matrix_are_the_sampled_scores_for_any_n_jobs(monkeypatch):
     models = [rows_of(0, n=500), rows_of(0, n=500)[:, :2]]
     options = {"n_anchors": 50, "n_references": 80}
     found = pairwise_perception_coherence(models, **options)

@@ -174,7 +174,7 @@ def test_statement_9_sampled_scores_converge_to_the_exact_score(seed):
         ]
         return np.sqrt(np.mean(np.square(np.array(drawn) - exact)))
 
-    # With 16 times as many the expected error is a quarter.
+    # With 16 times as many samples the expected error is a quarter.
     assert error(800) < error(50) / 2
     assert error(1200) < 1e-12
 
@@ -352,7 +352,7 @@ BAD_INPUT = {
     "n_anchors": ((GOOD, GOOD), {"n_anchors": 0}, "n_anchors must be at least 1"),
     "n_references": ((GOOD, GOOD), {"n_references": 2}, "n_references must be at least 3"),
     "tol": ((GOOD, GOOD), {"tol": 0.0}, "tol must be positive"),
-    "both": ((GOOD, GOOD), {"tol": 0.1, "n_anchors": 9}, "tol chooses n_anchors: give one"),
+    "both": ((GOOD, GOOD), {"tol": 0.1, "n_anchors": 9}, "n_anchors must be None when tol"),
 }
 
 

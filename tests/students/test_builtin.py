@@ -168,7 +168,7 @@ def test_parameters_of_a_fitted_student_are_stored_contiguously(parameters, teac
     assert all(one.is_contiguous() for one in student.state_dict().values())
 
 
-def test_parameters_of_a_users_module_are_stored_contiguously():
+def test_parameters_of_a_user_defined_module_are_stored_contiguously():
     module = torch.nn.Linear(N_FEATURES, N_COMPONENTS)
     module.weight.data = module.weight.data.T.contiguous().T
     student = small(N_COMPONENTS, student=module).fit(rows_of(0, n=60)).student_

@@ -337,14 +337,14 @@ class Elsewhere(Dense):
 
 
 class Explodes(Dense):
-    """Not finite after its first steps."""
+    """Not finite in training mode."""
 
     def forward(self, rows):
         return super().forward(rows) / (1 - float(self.training))
 
 
 class ExplodesLate(Dense):
-    """Not finite after the steps of the regression, four for each step of the optimization."""
+    """Not finite soon after the regression, which takes four steps for each optimization step."""
 
     def __init__(self, n_features, n_components):
         super().__init__(n_features, n_components)
@@ -380,17 +380,17 @@ def old_weight_norm(n_features, n_components):
 
 
 BAD_STUDENTS = {
-    "detached": (Detached, ValueError, "Detached.* through operations with a gradient"),
-    "no_grad": (WithoutGradient, ValueError, "WithoutGradient.* operations with a gradient"),
-    "by NumPy": (ByNumPy, ValueError, "ByNumPy.* through operations with a gradient"),
+    "detached": (Detached, ValueError, "Detached.* through differentiable operations"),
+    "no_grad": (WithoutGradient, ValueError, "WithoutGradient.* differentiable operations"),
+    "by NumPy": (ByNumPy, ValueError, "ByNumPy.* through differentiable operations"),
     "scripted": (scripted(64, 4), ValueError, r"^student \(RecursiveScript.* not scripted"),
-    "maker of scripted": (scripted, ValueError, r"^student \(RecursiveScript.* not scripted"),
+    "callable for scripted": (scripted, ValueError, r"^student \(RecursiveScript.* not scripted"),
     "old weight_norm": (
         old_weight_norm(64, 4),
         ValueError,
         r"^student \(Linear\) cannot be copied .*parametrizations\.weight_norm",
     ),
-    "maker of old weight_norm": (
+    "callable for old weight_norm": (
         old_weight_norm,
         ValueError,
         r"^student \(Linear\) cannot be copied .*parametrizations\.weight_norm",
@@ -405,12 +405,12 @@ BAD_STUDENTS = {
     "not finite": (NotFinite, ValueError, "must return finite numbers, got nan or infinity"),
     "one vector": (OneVector, ValueError, r"shape \(32, n_components\) .*got \(4,\)"),
     "several outputs": (SeveralOutputs, ValueError, r"shape \(32, n_components\).*got tuple"),
-    "no parameters": (NothingToLearn(), ValueError, "must have parameters to learn"),
+    "no parameters": (NothingToLearn(), ValueError, "must have trainable parameters"),
     "not a module": (lambda n, k: np.zeros((n, k)), TypeError, "must return a torch.nn.Module"),
     "meta": (Dense(64, 4).to("meta"), ValueError, "must hold its parameters in memory"),
     "elsewhere": (Elsewhere, ValueError, "failed on a batch .* on cpu"),
-    "while learning": (Explodes, ValueError, "must return finite numbers, got nan or infinity"),
-    "a class": ("conv", ValueError, "'student' parameter of CoherenceDistiller must be"),
+    "in training": (Explodes, ValueError, "must return finite numbers, got nan or infinity"),
+    "unknown name": ("conv", ValueError, "'student' parameter of CoherenceDistiller must be"),
 }
 
 

@@ -102,7 +102,7 @@ def test_a_chunk_with_nan_raises_when_it_is_computed(rows, distiller):
         lazy.compute()
 
 
-def test_transform_of_dask_arrays_refuses_out(rows, distiller):
+def test_transform_of_dask_arrays_with_out_raises_an_error(rows, distiller):
     with pytest.raises(TypeError, match="out must be None for a Dask"):
         distiller.transform(da.from_array(rows), out=np.empty((len(rows), 8)))
 

@@ -254,7 +254,7 @@ def state():
     )
 
 
-# An export takes seconds, nearly all of them PyTorch's own.
+# An export takes seconds, nearly all of them in PyTorch, so most exports are slow tests.
 EXPORTED_UNDER = ("default dtype float64", "inference_mode", "autocast to bfloat16")
 MATRIX = [
     pytest.param(
