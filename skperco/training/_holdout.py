@@ -45,7 +45,7 @@ class HoldoutScores(NamedTuple):
         most 0.5, the recall may be lower by at most two standard errors.
         """
         change = self.recalls - other.recalls
-        keeps_recall = self._mean(change) >= -2 * _standard_error(change)
+        keeps_recall = self._mean(change) >= -2 * self._standard_error(change)
         keeps_coherence = self._mean(self.coherences - other.coherences) >= -tol
         return (rank_power > 0.5 or keeps_recall) and (rank_power < 0.5 or keeps_coherence)
 
@@ -53,10 +53,16 @@ class HoldoutScores(NamedTuple):
         """Whether the criterion is at most one standard error below that of `other`."""
         change = rank_power * (self.coherences - other.coherences)
         change = change + (1 - rank_power) * (self.recalls - other.recalls)
-        return self._mean(change) >= -_standard_error(change)
+        return self._mean(change) >= -self._standard_error(change)
 
     def _mean(self, values: NDArray) -> float:
         return float(mean_of_defined(values, self.sample_weight))
+
+    def _standard_error(self, values: NDArray) -> float:
+        """Standard error of the weighted mean, by linearization; std / sqrt(n) without weights."""
+        deviations = np.nan_to_num(self.sample_weight * (values - self._mean(values)))
+        total = self.sample_weight[~np.isnan(values)].sum()
+        return np.linalg.norm(deviations) / total if total > 0 else np.nan
 
 
 def farthest(scores: Sequence[HoldoutScores], rank_power: float, tol: float) -> int:
@@ -80,11 +86,6 @@ def farthest(scores: Sequence[HoldoutScores], rank_power: float, tol: float) -> 
         kept = [n for n in kept if scores[n].coherence >= lowest]
     best = scores[max(kept, key=lambda n: scores[n].criterion(rank_power), default=0)]
     return max((n for n in kept if scores[n].matches(best, rank_power)), default=0)
-
-
-def _standard_error(values: NDArray) -> float:
-    defined = values[~np.isnan(values)]
-    return np.std(defined) / len(defined) ** 0.5 if len(defined) else np.nan
 
 
 class _Block(NamedTuple):

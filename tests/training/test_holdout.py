@@ -34,30 +34,30 @@ def uniform(coherence, recall, n=6):
     st.booleans(),
 )
 def test_holdout_scores_equal_the_public_scores(seed, metric, teacher_metric, weighted):
-    teacher, images = embeddings(seed), embeddings(seed + 1, d=2)
+    teacher, embedded = embeddings(seed), embeddings(seed + 1, d=2)
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.5, 2, size=30) if weighted else np.ones(30)
     scores = HoldoutScorer(
         dissimilarity_table(teacher, teacher_metric, device="cpu"), metric, weights, 1
-    )(images)
+    )(embedded)
     options = {"metric": metric, "teacher_metric": teacher_metric, "sample_weight": weights}
-    coherence = perception_coherence_score(teacher, images, **options)
+    coherence = perception_coherence_score(teacher, embedded, **options)
     assert scores.coherence == pytest.approx(coherence, abs=1e-12)
-    recall = neighbor_recall_score(teacher, images, n_neighbors=1, **options)
+    recall = neighbor_recall_score(teacher, embedded, n_neighbors=1, **options)
     assert scores.recall == pytest.approx(recall, abs=1e-12)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
 def test_holdout_scores_do_not_depend_on_the_block_size(weighted, monkeypatch):
-    teacher, images = embeddings(0), embeddings(1, d=2)
+    teacher, embedded = embeddings(0), embeddings(1, d=2)
     weights = np.arange(1.0, 31) if weighted else np.ones(30)
     table = dissimilarity_table(teacher, "cosine", device="cpu")
-    whole = HoldoutScorer(table, "cosine", weights, 3)(images)
+    whole = HoldoutScorer(table, "cosine", weights, 3)(embedded)
     monkeypatch.setattr("skperco.metrics._concordance._ENTRIES_PER_CHUNK", 7 * 29)
     scorer = HoldoutScorer(table, "cosine", weights, 3)
     assert len(scorer.blocks) == 5
-    np.testing.assert_allclose(scorer(images).coherences, whole.coherences, atol=1e-12)
-    np.testing.assert_array_equal(scorer(images).recalls, whole.recalls)
+    np.testing.assert_allclose(scorer(embedded).coherences, whole.coherences, atol=1e-12)
+    np.testing.assert_array_equal(scorer(embedded).recalls, whole.recalls)
 
 
 def test_recall_of_two_rows_is_one():
@@ -133,6 +133,21 @@ def test_recall_may_fall_by_two_standard_errors(errors, allowed):
 def test_the_weighted_score_may_fall_by_one_standard_error(errors, allowed, side, power):
     before, after = scores_lowered_by(errors, side)
     assert after.matches(before, power) == allowed
+
+
+@pytest.mark.parametrize(("errors", "allowed"), [(1.8, True), (2.2, False)])
+@pytest.mark.parametrize("factor", [1, 1e-3, 40])
+def test_standard_errors_depend_on_weights_but_not_on_their_common_factor(errors, allowed, factor):
+    before, after = scores_lowered_by(errors, "recalls")
+    negligible = uniform(0.5, 0.5, n=16)._replace(recalls=np.tile([0.0, 1.0], 8))
+    weights = factor * np.repeat([1, 1e-9], 16)
+    before, after = (
+        HoldoutScores(
+            *(np.concatenate(both) for both in zip(one[:2], other[:2], strict=True)), weights
+        )
+        for one, other in ((before, uniform(0.5, 0.5, n=16)), (after, negligible))
+    )
+    assert after.keeps(before, 0, TOL) == allowed
 
 
 @pytest.mark.parametrize(
