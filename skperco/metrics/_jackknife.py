@@ -25,7 +25,8 @@ class Estimates(NamedTuple):
     scores : ndarray of shape (n_students,)
         nan if the teacher has only ties.
     left_out : ndarray of shape (n_students, n_drawn)
-        The scores without each of the samples that were drawn as anchors or references.
+        The scores without each of the samples that were drawn as anchors or references; nan where
+        the teacher has only ties without that sample.
     """
 
     scores: NDArray[np.float64]
@@ -33,8 +34,8 @@ class Estimates(NamedTuple):
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Number of samples drawn, less one."""
-        return self.left_out.shape[1] - 1
+        """Number of the scores without a sample that are defined, minus one."""
+        return int((~np.isnan(self.left_out)).all(0).sum()) - 1
 
     def standard_error(self, contrast: ArrayLike) -> float:
         """Standard error of a linear combination of the scores.
