@@ -37,17 +37,15 @@ from skperco.training._two_stage import FitOptions, TwoStageFit
 from skperco.utils._arrays import as_array
 from skperco.utils._chunking import is_mapped
 from skperco.utils._dask import LazyOutputMixin, embed_lazily, is_frame, is_lazy
+from skperco.utils._devices import device_here, device_of
 from skperco.utils._global_settings import default_settings
+from skperco.utils._numbers import check_layer_sizes, check_positive
 from skperco.utils._types import Metric, Rows
 from skperco.utils._validation import (
     canonical,
     check_finite_blocks,
-    check_layer_sizes,
     check_magnitude,
     check_output,
-    check_positive,
-    device_here,
-    device_of,
     float_types,
     given_teacher,
     is_sparse_metric,

@@ -3,7 +3,9 @@
 import torch
 
 from skperco.dissimilarity._dense import check_metric, pairwise_dissimilarity, without_diagonal
-from skperco.ranking._percentile import percentile_rank, power_of_two, soft_percentile_rank
+from skperco.ranking._percentile import percentile_rank, soft_percentile_rank
+from skperco.ranking._row_spread import power_of_two
+from skperco.utils._numbers import check_count, check_number
 from skperco.utils._tensors import check_double, check_matrices
 from skperco.utils._types import Metric
 
@@ -34,7 +36,7 @@ class PerceptionCoherenceLoss(torch.nn.Module):
     is added, with the `near_weight` w, the student's dissimilarities :math:`\delta_g`, and the
     teacher's ranks among the references N(x) that are its nearest to x. The factor 1/6 is the mean
     of L at p = 1 for a random student. The local loss is 0 only if the student's dissimilarities
-    are linear in the logarithm of the ranks, so it is not zero whenever the order agrees.
+    are linear in the logarithm of the ranks: the same order is not sufficient.
 
     Parameters
     ----------
@@ -51,9 +53,17 @@ class PerceptionCoherenceLoss(torch.nn.Module):
         dissimilarities from one anchor. Positive.
     n_neighbors : int, default=None
         Number of each anchor's nearest references in the batch, by the teacher, to which the local
-        loss applies. A tenth of the batch size is a good choice. None omits the local loss.
+        loss applies; at least 3. A tenth of the batch size is a good choice. None omits the local
+        loss.
     near_weight : float, default=1.0
         Weight w of the local loss. Positive.
+
+    Raises
+    ------
+    TypeError
+        If a parameter has the wrong type.
+    ValueError
+        If a parameter is outside its range, or a metric has an unknown name.
 
     Notes
     -----
@@ -93,14 +103,11 @@ class PerceptionCoherenceLoss(torch.nn.Module):
         check_metric(metric)
         if teacher_metric is not None:
             check_metric(teacher_metric, "teacher_metric")
-        if not bandwidth > 0:
-            raise ValueError(f"bandwidth must be positive, got {bandwidth!r}.")
-        if n_neighbors is not None and n_neighbors < _LEAST_NEIGHBORS:
-            raise ValueError(
-                f"n_neighbors must be at least {_LEAST_NEIGHBORS}, or None, got {n_neighbors!r}."
-            )
-        if not near_weight > 0:
-            raise ValueError(f"near_weight must be positive, got {near_weight!r}.")
+        check_number(rank_power, "rank_power")
+        check_number(bandwidth, "bandwidth", above=0)
+        check_number(near_weight, "near_weight", above=0)
+        if n_neighbors is not None:
+            check_count(n_neighbors, "n_neighbors", least=_LEAST_NEIGHBORS)
         self.metric = metric
         self.teacher_metric = teacher_metric
         self.rank_power = rank_power

@@ -88,7 +88,7 @@ def test_sparse_tensors_are_refused(rows):
 
 def test_the_device_of_a_tensor_is_not_searched_for(rows, monkeypatch):
     asked = []
-    monkeypatch.setattr("skperco.utils._validation.check_device", asked.append)
+    monkeypatch.setattr("skperco.utils._devices.check_device", asked.append)
     distiller = small(device="auto").fit(torch.from_numpy(rows))
     distiller.transform(torch.from_numpy(rows))
     distiller.score(torch.from_numpy(rows))
@@ -261,7 +261,7 @@ def test_floating_point_matrices_in_y_are_the_teacher(rows, as_given):
 
 def test_a_teacher_of_one_column_is_refused_with_the_cosine_metric(rows):
     labels = np.arange(300)[:, None] % 3
-    with pytest.raises(ValueError, match=r"teacher_embeddings has one column.*labels"):
+    with pytest.raises(ValueError, match=r"teacher_embeddings must have .* two columns.*labels"):
         small().fit(rows, teacher_embeddings=labels)
     small(n_components=1).fit(rows, labels, teacher_embeddings=rows)
 

@@ -211,17 +211,30 @@ def test_box_cox_is_continuous_in_its_power():
     np.testing.assert_allclose(box_cox(ranks, 1e-7), box_cox(ranks, 0), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "value", "error"),
+    [
+        *(
+            (parameter, *bad)
+            for parameter in ("rank_power", "bandwidth", "near_weight")
+            for bad in [(np.nan, ValueError), (np.inf, ValueError), ("1", TypeError)]
+        ),
+        ("bandwidth", 0, ValueError),
+        ("near_weight", -1.0, ValueError),
+        ("n_neighbors", 2, ValueError),
+        ("n_neighbors", 4.0, TypeError),
+    ],
+)
+def test_a_parameter_outside_its_range_raises_an_error(parameter, value, error):
+    with pytest.raises(error, match=f"^{parameter} must be .*, got {value!r}"):
+        PerceptionCoherenceLoss(**{parameter: value})
+
+
 def test_invalid_arguments_raise_an_error():
     with pytest.raises(ValueError, match="Did you mean 'cosine'"):
         PerceptionCoherenceLoss(metric="cosin")
     with pytest.raises(ValueError, match="teacher_metric"):
         PerceptionCoherenceLoss(teacher_metric="nothing")
-    with pytest.raises(ValueError, match="bandwidth"):
-        PerceptionCoherenceLoss(bandwidth=0)
-    with pytest.raises(ValueError, match="n_neighbors must be at least 3, or None, got 1"):
-        PerceptionCoherenceLoss(n_neighbors=1)
-    with pytest.raises(ValueError, match="near_weight must be positive, got 0"):
-        PerceptionCoherenceLoss(near_weight=0)
     loss = PerceptionCoherenceLoss()
     with pytest.raises(ValueError, match="same rows, got 14 and 9"):
         loss(rows_of(0), rows_of(1, n=9))

@@ -9,6 +9,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from skperco.utils._global_settings import without_autocast
+from skperco.utils._tensors import check_batches, check_matrices
 from skperco.utils._types import Metric
 
 ANGULAR_METRICS = {"cosine", "correlation"}
@@ -17,7 +18,6 @@ ANGULAR_METRICS = {"cosine", "correlation"}
 _PAIRS_PER_CHUNK = 2**15
 
 
-@without_autocast
 def pairwise_dissimilarity(
     anchors: torch.Tensor, references: torch.Tensor | None, *, metric: Metric = "cosine"
 ) -> torch.Tensor:
@@ -45,12 +45,16 @@ def pairwise_dissimilarity(
     Raises
     ------
     ValueError
-        If `metric` is unknown, or a callable returns another shape.
+        If `metric` is unknown, a callable returns another shape, or the tensors are not dense, or
+        differ in their number of features, leading dimensions or device.
     TypeError
-        If `metric` is neither a string nor a callable.
+        If `metric` is neither a string nor a callable, or `anchors` and `references` are not
+        tensors of one floating-point dtype.
 
     Notes
     -----
+    Half precision is computed in single precision, and the results are rounded.
+
     Identical rows have dissimilarity exactly 0, with a finite gradient. Squared distances are
     computed as ``|a|^2 + |b|^2 - 2 a.b``, after subtracting the mean of the references. For pairs
     of near rows this loses digits to cancellation, so their distances are recomputed from
@@ -70,20 +74,33 @@ def pairwise_dissimilarity(
     tensor([[0.0000, 2.2361, 3.6056]])
     """
     function = check_metric(metric)
-    if not callable(metric):
+    if isinstance(metric, str) and metric == "precomputed":
+        check_matrices({"anchors": anchors})
         return function(anchors, references)
     references = cast(torch.Tensor, references)  # None only with "precomputed"
-    if anchors.ndim > 2:
-        return torch.stack(
-            [_evaluate(function, *pair) for pair in zip(anchors, references, strict=True)]
-        )
-    return _evaluate(function, anchors, references)
+    check_batches({"anchors": anchors, "references": references})
+    evaluate = _evaluate_callable if callable(metric) else _evaluate_named
+    return evaluate(function, anchors, references)
 
 
-def _evaluate(
+@without_autocast
+def _evaluate_named(
+    function: Callable[..., torch.Tensor], anchors: torch.Tensor, references: torch.Tensor
+) -> torch.Tensor:
+    if torch.finfo(anchors.dtype).bits >= 32:
+        return function(anchors, references)
+    return function(anchors.float(), references.float()).to(anchors.dtype)
+
+
+@without_autocast
+def _evaluate_callable(
     function: Callable[..., Any], anchors: torch.Tensor, references: torch.Tensor
 ) -> torch.Tensor:
-    """Call a user's metric, and check the shape of its result."""
+    """Call a user's metric for each matrix of a batch, and check the shape of its results."""
+    if anchors.ndim > 2:
+        return torch.stack(
+            [_evaluate_callable(function, *pair) for pair in zip(anchors, references, strict=True)]
+        )
     dissimilarities = torch.as_tensor(
         function(anchors, references), dtype=anchors.dtype, device=anchors.device
     )

@@ -14,9 +14,9 @@ from skperco.students._builtin import kind_of, student_of_state
 from skperco.students._custom import new_module
 from skperco.training._reservoir import Stream
 from skperco.training._samples import Samples
+from skperco.utils._devices import device_here
 from skperco.utils._show_versions import versions
 from skperco.utils._types import Metric, Rows
-from skperco.utils._validation import device_here
 
 _Document = dict[str, Any]
 _Tensors = dict[str, torch.Tensor]
@@ -165,7 +165,7 @@ def _check_given(cls: type[Any], missing: list[str], given: dict[str, Any]) -> N
     absent = [name for name in missing if name not in given]
     if absent:
         raise ValueError(
-            f"{' and '.join(absent)} could not be saved: give what was fitted, "
+            f"{' and '.join(absent)} must be passed, since a file contains no code: "
             f"load(path, {', '.join(f'{name}=...' for name in absent)})."
         )
 

@@ -15,11 +15,12 @@ from skperco.dissimilarity._dense import check_metric, check_no_nan, to_referenc
 from skperco.dissimilarity._sparse import sparse_dissimilarity
 from skperco.utils._chunking import chunks, take_rows
 from skperco.utils._dask import LazyRows, fetch
+from skperco.utils._devices import check_device
+from skperco.utils._numbers import check_count
 from skperco.utils._types import Metric
 from skperco.utils._validation import (
-    check_count,
-    check_device,
     check_embeddings,
+    check_no_negative,
     check_same_rows,
     check_sample_weight,
 )
@@ -273,6 +274,7 @@ class _PreparedReferences:
         if self.is_precomputed:
             block = self.representation.rows[np.ix_(anchors, self.references)]
             assert_all_finite(block, input_name=name)
+            check_no_negative(block, name)
             return torch.from_numpy(block).to(self.device, torch.float64)
         rows = self._take(anchors)
         if self.prepared is not None:

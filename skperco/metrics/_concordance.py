@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from skperco.ranking._percentile import cumulative_sums, prefix_sums
+from skperco.ranking._prefix_sums import cumulative_sums, prefix_sums
 from skperco.ranking._sorting import arrange, run_starts, sort_rows, sort_values, tie_bounds
 
 # Chunks that fit into a processor's cache are counted several times faster.
@@ -46,7 +46,7 @@ def concordance(
     Knight's algorithm [1]_: sort by the teacher, and count the inversions of the student. They
     are counted by vectorized comparisons within short blocks, and between blocks by a
     two-dimensional histogram of positions and ranks: O(n^1.5) time with a small constant, and
-    O(n) memory a row.
+    O(n) memory per row.
 
     It is batched and weighted, which `scipy.stats.kendalltau` and `scipy.stats.somersd` are not,
     and 10 to 100 times as fast.
@@ -195,7 +195,7 @@ def _sort_student(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """The student's ranks, made distinct, in ascending order of the teacher's ranks.
 
-    Ties of either are broken so that they are not inverted.
+    Ties of either ranking are broken such that they add no inversions.
 
     Returns
     -------
@@ -243,7 +243,7 @@ def _ranking_of_sorted(
     weights: torch.Tensor | None,
     rtol: float = 0.0,
 ) -> Ranking:
-    """The Ranking of rows that are sorted, by their runs of ties."""
+    """Ranking of sorted rows, from their runs of ties."""
     if not run_starts(ordered, rtol=rtol).all():
         start, stop = tie_bounds(ordered, rtol=rtol)
         before, until = start.double(), stop.double()
@@ -284,8 +284,10 @@ def _later_smaller(values: torch.Tensor, weights: torch.Tensor | None) -> torch.
     by_value = _unsort(positions.expand_as(values), values)
     ranges = values >> bits
     n_blocks = values.shape[1] >> bits
-    # An inverted pair is in the same block of positions, else in the same range of values, else in
-    # neither. Sorted by value, the smaller entry comes first, and the pair counts for the larger.
+    # Each inverted pair is counted once: in_range counts the pairs in the same range of values,
+    # in_block the pairs of different ranges in the same block of positions, and elsewhere all
+    # others. For in_range the entries are sorted by value: the smaller one of a pair comes first,
+    # and the pair counts for the larger.
     in_block = _inverted_in_block(_narrow(ranges, n_blocks), 2**bits, weights, for_later=False)
     in_range = _inverted_in_block(
         _narrow(by_value, by_value.shape[1]), 2**bits, arrange(weights, by_value), for_later=True
@@ -297,7 +299,7 @@ def _later_smaller(values: torch.Tensor, weights: torch.Tensor | None) -> torch.
 def _pad(
     values: torch.Tensor, weights: torch.Tensor | None, size: int
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Append larger values, which add no inversions, up to a number of columns."""
+    """Append larger values, which add no inversions, until there are `size` columns."""
     n_rows, n = values.shape
     added = torch.arange(n, size, device=values.device).expand(n_rows, -1)
     if weights is not None:
@@ -310,7 +312,8 @@ def _inverted_in_block(
 ) -> torch.Tensor:
     """Weight of the entries in the same block with which each entry is inverted.
 
-    Each block has `size` entries. A pair counts for its later entry, or else for its earlier one.
+    Each block has `size` entries. A pair counts for its later entry if `for_later`, else for its
+    earlier one.
     """
     # With the positions in a block along the first axis, one comparison covers all blocks.
     columns = values.view(-1, size).T.contiguous()

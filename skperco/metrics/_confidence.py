@@ -13,8 +13,8 @@ from skperco.dissimilarity._dense import check_metric
 from skperco.metrics._anchor_blocks import EXACT_SAMPLES, Representations, teacher_and_student
 from skperco.metrics._jackknife import Estimates, estimate, estimate_within
 from skperco.utils._global_settings import default_settings
+from skperco.utils._numbers import check_share, check_tol
 from skperco.utils._types import Metric
-from skperco.utils._validation import check_share, check_tol
 
 _ALTERNATIVES = ("two-sided", "less", "greater")
 
@@ -214,8 +214,9 @@ def perception_coherence_test(
     Notes
     -----
     This is a t-test: the statistic is the difference divided by its delete-one jackknife standard
-    error, and the degrees of freedom are the number of samples drawn minus one. Students that make
-    the same errors everywhere have difference 0 and p-value 1.
+    error, and the degrees of freedom are the number of samples drawn minus one, without those that
+    leave the teacher only ties. Students that make the same errors everywhere have difference 0 and
+    p-value 1.
 
     Examples
     --------

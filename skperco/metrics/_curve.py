@@ -10,7 +10,7 @@ from sklearn.utils import check_array, check_random_state
 from skperco.metrics._anchor_blocks import AnchorBlock, teacher_and_student
 from skperco.metrics._common import gather, mean_of_defined
 from skperco.metrics._concordance import concordance
-from skperco.ranking._percentile import prefix_sums
+from skperco.ranking._prefix_sums import prefix_sums
 from skperco.ranking._sorting import arrange, sort_rows, tie_bounds
 from skperco.utils._arrays import as_array
 from skperco.utils._global_settings import default_settings
@@ -68,8 +68,8 @@ def coherence_curve(
         As in :func:`perception_coherence_score`; q is a fraction of the total weight.
     n_anchors, n_references : int, default=None
         As in :func:`perception_coherence_score`. With more references the curve starts at a
-        smaller fraction: with 2,000 at 0.5 %, which says nothing about the nearest few of a
-        million.
+        smaller fraction. With 2,000 it starts at 0.5 %, which says nothing about the nearest few
+        of a million.
     random_state : int, RandomState instance or None, default=0
         Draws the anchors and references; repeatable by default.
     n_jobs : int, default=None
@@ -82,6 +82,13 @@ def coherence_curve(
     curve : CoherenceCurve
         A named tuple of ``percentiles`` and ``coherences``, two arrays of shape (n_points,).
         A coherence is nan where the teacher ties all references that are compared.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`perception_coherence_score`, or if a percentile is not above 0 and at most 1.
+    TypeError
+        As in :func:`perception_coherence_score`.
 
     See Also
     --------
@@ -163,7 +170,7 @@ def _shares(
     """Fraction of each reference among the nearest; ties at the boundary share what remains."""
     boundary: torch.Tensor | int
     if weights is None:
-        # An integer, so that only ties are divided.
+        # Rounded to an integer, so that only tied references count fractionally.
         boundary = max(2, round(percentile * before.shape[1]))
     else:
         boundary = percentile * until[:, -1:]

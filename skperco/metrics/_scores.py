@@ -24,8 +24,8 @@ from skperco.metrics._common import (
 from skperco.metrics._concordance import concordance
 from skperco.metrics._jackknife import estimate_within
 from skperco.utils._global_settings import default_settings
+from skperco.utils._numbers import check_count, check_tol
 from skperco.utils._types import Metric
-from skperco.utils._validation import check_count, check_tol
 
 
 @default_settings()

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from skperco.ranking._prefix_sums import prefix_sums
+from skperco.ranking._row_spread import row_spread
 from skperco.ranking._sorting import (
     INTEGERS,
     UNSIGNED,
@@ -18,7 +20,8 @@ from skperco.ranking._sorting import (
     tie_bounds,
     tie_runs,
 )
-from skperco.utils._tensors import check_double, check_matrices
+from skperco.utils._numbers import check_number
+from skperco.utils._tensors import check_dissimilarities
 
 _ENTRIES_PER_BLOCK = 2**17
 
@@ -33,10 +36,11 @@ def percentile_rank(
 
     Parameters
     ----------
-    dissimilarities : torch.Tensor of shape (n_anchors, n_references)
+    dissimilarities : torch.Tensor of shape (n_anchors, n_references), float32 or float64
         One row per anchor.
     weights : torch.Tensor of shape (n_references,) or (n_anchors, n_references), default=None
-        Non-negative weights of the references, which define the probabilities; all equal if None.
+        Non-negative weights of the references, which define the probabilities, not all zero; all
+        equal if None.
 
     Returns
     -------
@@ -47,10 +51,10 @@ def percentile_rank(
     Raises
     ------
     TypeError
-        If an argument is not a tensor.
+        If an argument is not a tensor, or `dissimilarities` has another dtype.
     ValueError
-        If an argument has another number of dimensions, is on another device, or is on a device
-        without double precision.
+        If `dissimilarities` is not a dense matrix, `weights` has another shape, a weight on the CPU
+        is negative, or the two are on different devices or on a device without double precision.
 
     Examples
     --------
@@ -59,7 +63,7 @@ def percentile_rank(
     >>> percentile_rank(torch.tensor([[0.3, 0.1, 0.3, 7.0]]))
     tensor([[0.5000, 0.1250, 0.5000, 0.8750]])
     """
-    _check(dissimilarities, weights)
+    check_dissimilarities(dissimilarities, weights)
     ordered, order = sort_rows(dissimilarities.detach())
     ranks = _middle_ranks(ordered, arrange(weights, order), ordered[:, -1].isnan())
     return _restored(ranks, order, dissimilarities)
@@ -83,7 +87,7 @@ def soft_percentile_rank(
 
     Parameters
     ----------
-    dissimilarities : torch.Tensor of shape (n_anchors, n_references)
+    dissimilarities : torch.Tensor of shape (n_anchors, n_references), float32 or float64
         One row per anchor.
     bandwidth : float, default=0.1
         Half-width of the kernel's window, in units of `scale`. Non-negative; 0 gives exact ranks
@@ -92,7 +96,7 @@ def soft_percentile_rank(
         Unit of the bandwidth; the standard deviation of each row if None, so that the ranks do
         not depend on the scale of the dissimilarities. No gradient is computed for it.
     weights : torch.Tensor of shape (n_references,) or (n_anchors, n_references), default=None
-        Non-negative weights of the references; all equal if None.
+        Non-negative weights of the references, not all zero; all equal if None.
     straight_through : bool, default=False
         Whether to return the ranks of :func:`percentile_rank` with the gradient of the soft ranks
         (a straight-through estimator).
@@ -100,16 +104,19 @@ def soft_percentile_rank(
     Returns
     -------
     ranks : torch.Tensor of shape (n_anchors, n_references)
-        In [0, 1]; their (weighted) mean over each row is 1/2. If an entry of a row is NaN or
-        infinite, all ranks of the row are NaN, and so is its gradient.
+        In [0, 1], in the dtype of `dissimilarities`; their (weighted) mean over each row is 1/2.
+        If an entry of a row is NaN or infinite, all ranks of the row are NaN, and so is its
+        gradient.
 
     Raises
     ------
     TypeError
-        If an argument is not a tensor.
+        If `dissimilarities` or `weights` is not a tensor, `dissimilarities` has another dtype, or
+        `bandwidth` or `scale` is not a number.
     ValueError
-        If `bandwidth` is negative, or an argument has another number of dimensions, is on another
-        device, or is on a device without double precision.
+        If `bandwidth`, `scale` or a weight on the CPU is negative, `dissimilarities` is not a dense
+        matrix, `weights` or `scale` has another shape, or the tensors are on different devices or
+        on a device without double precision.
 
     Notes
     -----
@@ -127,15 +134,16 @@ def soft_percentile_rank(
     >>> soft_percentile_rank(row, bandwidth=0.1, scale=1.0)
     tensor([[0.4375, 0.1250, 0.5625, 0.8750]])
     """
-    _check(dissimilarities, weights)
-    if bandwidth < 0:
-        raise ValueError(f"bandwidth must be at least 0, got {bandwidth!r}.")
+    check_dissimilarities(dissimilarities, weights)
+    check_number(bandwidth, "bandwidth", least=0)
     if scale is None:
         scale = row_spread(dissimilarities)
+    else:
+        _check_scale(scale, len(dissimilarities))
     sigma = torch.as_tensor(
         bandwidth * scale, dtype=dissimilarities.dtype, device=dissimilarities.device
     ).expand(len(dissimilarities), 1)
-    # A window of width zero holds the ties of an entry only: the soft ranks are the exact ones.
+    # A window of width zero holds only the ties of an entry, so the soft ranks are the exact ones.
     straight_through = straight_through or bandwidth == 0
     ranks = [
         _SoftPercentileRank.apply(*block, straight_through)
@@ -144,12 +152,14 @@ def soft_percentile_rank(
     return ranks[0] if len(ranks) == 1 else torch.cat(ranks)
 
 
-def _check(dissimilarities: torch.Tensor, weights: torch.Tensor | None) -> None:
-    given = {"dissimilarities": dissimilarities}
-    if weights is not None:
-        given["weights"] = torch.atleast_2d(weights) if torch.is_tensor(weights) else weights
-    check_matrices(given)
-    check_double(dissimilarities.device, "dissimilarities")
+def _check_scale(scale: float | torch.Tensor, n_rows: int) -> None:
+    """Raise a TypeError or ValueError unless a scale is a number or a column of n_rows numbers."""
+    if not torch.is_tensor(scale):
+        check_number(scale, "scale", least=0)
+    elif scale.shape not in ((), (1,), (1, 1), (n_rows, 1)):
+        raise ValueError(
+            f"scale must be a number or have shape ({n_rows}, 1), got shape {tuple(scale.shape)}."
+        )
 
 
 def _blocks(
@@ -164,41 +174,6 @@ def _blocks(
         repeat(None) if weights is None else weights.expand(n_rows, n).split(size)
     )
     return zip(dissimilarities.split(size), sigma.split(size), parts, strict=False)
-
-
-def row_spread(dissimilarities: torch.Tensor) -> torch.Tensor:
-    """Standard deviation of each row, of shape (n_anchors, 1), without a gradient.
-
-    Rows whose squares would overflow or underflow are scaled first.
-    """
-    rows = dissimilarities.detach()
-    if rows.device.type != "cpu":
-        return _scaled_spread(rows)
-    spread = _plain_spread(rows)
-    # Within these bounds the squares lose no digits. The spread of constant rows is not, but
-    # such rows are rare.
-    limits = torch.finfo(rows.dtype)
-    least, most = (limits.tiny / limits.eps) ** 0.5, limits.max**0.5 / rows.shape[1]
-    if not len(rows) or least < spread.min().item() <= spread.max().item() < most:
-        return spread
-    inexact = ~((spread > least) & (spread < most)).squeeze(1)
-    spread[inexact] = _scaled_spread(rows[inexact])
-    return spread
-
-
-def _plain_spread(rows: torch.Tensor) -> torch.Tensor:
-    centered = rows - rows.mean(1, keepdim=True)
-    return torch.linalg.vector_norm(centered, dim=1, keepdim=True).div_(rows.shape[1] ** 0.5)
-
-
-def _scaled_spread(rows: torch.Tensor) -> torch.Tensor:
-    scale = power_of_two(rows.abs().amax(1, keepdim=True))
-    return _plain_spread(rows / scale) * scale
-
-
-def power_of_two(values: torch.Tensor) -> torch.Tensor:
-    """Powers of two near non-negative values, so that dividing by them is exact; 1 for zeros."""
-    return torch.where(values == 0, 1, values / (2 * torch.frexp(values).mantissa))
 
 
 class _SoftPercentileRank(torch.autograd.Function):
@@ -229,15 +204,15 @@ class _SoftPercentileRank(torch.autograd.Function):
         last = above[:, -1:]
         inside = (high - low).double()
         slope = torch.where(torch.minimum(sigma, last) > 0, 0.5 / sigma.double(), 0)
-        # The largest difference is finite if and only if all entries are: this is 0, or NaN.
+        # 0 if all entries of the row are finite; else NaN, since the largest difference is not.
         undefined = 0 * last
         slope += undefined
         ctx.save_for_backward(order, start, stop, weights, inside, slope / total)
         if straight_through:
             ranks = _middle_ranks(ordered, weights, undefined.isnan().squeeze(1))
             return _restored(ranks, order, dissimilarities)
-        # Products in double precision, since those in single would not cancel in narrow windows.
-        # One conversion is faster than one in each operation.
+        # In narrow windows the products cancel, which needs double precision. One conversion is
+        # faster than one in each operation.
         above = above.double()
         weighted = above if weights is None else weights.double() * above
         window_sums = _window_sums(prefix_sums(weighted), start, stop)
@@ -270,7 +245,7 @@ def _middle_ranks(
         start, stop = tie_bounds(ordered)
         mass = prefix_sums(weights)
         ranks = (mass.gather(1, start) + mass.gather(1, stop)) / (2 * mass[:, -1:])
-    # Skipping this saves a pass, but the test needs a synchronization on other devices than the
+    # Skipping this saves a pass, but the test needs a synchronization on devices other than the
     # CPU, and a traced graph cannot branch on it.
     if on_cpu and not torch.compiler.is_compiling() and not undefined.any():
         return ranks
@@ -320,9 +295,9 @@ def _merged_bounds(above: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tens
     """Bounds of the windows by one sort of the values and their lower bounds together.
 
     This is faster than a binary search. The sort keys are the bit patterns of the floating-point
-    numbers, whose order is that of the numbers as none is negative. That leaves the sign bit free:
-    the patterns are shifted by one bit, and the last bit tells values from bounds. The keys are
-    sorted as unsigned integers.
+    numbers, which have the order of the numbers, since none is negative. The sign bit is therefore
+    not needed: the patterns are shifted by one bit, and the last bit is 1 for values and 0 for
+    bounds. The keys are sorted as unsigned integers.
     """
     n_rows, n = above.shape
     both = torch.cat([above - sigma, above], dim=1).clamp_(min=0)
@@ -331,48 +306,14 @@ def _merged_bounds(above: torch.Tensor, sigma: torch.Tensor) -> tuple[torch.Tens
     keys[:, n:] += 1
     keys.numpy().view(UNSIGNED[keys.dtype]).sort(axis=-1)
     is_entry = keys.bitwise_and_(1).numpy().astype(bool)
-    # The position of a bound, less the number of bounds before it, counts the values before it, and
-    # the other way around.
+    # The position of a bound minus the number of bounds before it is the number of values before
+    # it, and vice versa.
     offsets = positions(n) + 2 * n * positions(n_rows)[:, None]
     start, stop = (
         torch.from_numpy(np.flatnonzero(marked)).view(n_rows, n).sub_(offsets)
         for marked in (~is_entry, is_entry)
     )
     return start, stop
-
-
-def prefix_sums(values: torch.Tensor) -> torch.Tensor:
-    """Sums of the first 0, 1, ..., n entries of each row, in double precision."""
-    n_rows, n = values.shape
-    sums = torch.empty((n_rows, n + 1), dtype=torch.float64, device=values.device)
-    sums[:, 0] = 0
-    if _cumsum_is_refused(values.device):
-        sums[:, 1:] = _deterministic_cumsum(values, dim=1)
-    else:
-        torch.cumsum(values, dim=1, dtype=torch.float64, out=sums[:, 1:])
-    return sums
-
-
-def cumulative_sums(values: torch.Tensor, *, dim: int, dtype: torch.dtype) -> torch.Tensor:
-    """Cumulative sums along a dimension; deterministic if PyTorch's deterministic mode is on."""
-    if dtype.is_floating_point and _cumsum_is_refused(values.device):
-        return _deterministic_cumsum(values, dim)
-    return values.cumsum(dim, dtype=dtype)
-
-
-def _cumsum_is_refused(device: torch.device) -> bool:
-    """Whether cumsum of floating-point numbers raises in deterministic mode, as it does on CUDA."""
-    return device.type != "cpu" and torch.are_deterministic_algorithms_enabled()
-
-
-def _deterministic_cumsum(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """Parallel prefix sum (Hillis and Steele, 1986), in double precision."""
-    sums = values.double().movedim(dim, -1)
-    step = 1
-    while step < sums.shape[-1]:
-        sums = torch.cat([sums[..., :step], sums[..., step:] + sums[..., :-step]], dim=-1)
-        step *= 2
-    return sums.movedim(-1, dim)
 
 
 def _window_sums(prefix: torch.Tensor, start: torch.Tensor, stop: torch.Tensor) -> torch.Tensor:

@@ -124,7 +124,7 @@ def _sort_singles(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _sort_doubles(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sort keys whose last bits are replaced by the positions.
 
-    Rows in which values differ in these bits only may be out of order; they are sorted again.
+    Rows in which values differ only in these bits may be out of order; they are sorted again.
     """
     bits = values.shape[-1].bit_length()
     keys = _as_integers(values, _least(values)) & -(2**bits)
@@ -155,7 +155,7 @@ def _least(values: torch.Tensor) -> float:
 
 
 def _as_integers(values: torch.Tensor, least: float) -> torch.Tensor:
-    """Integers in the order of the floating-point numbers, made of their bit patterns."""
+    """Convert the bit patterns of floating-point numbers to integers of the same order."""
     dtype = INTEGERS[values.dtype]
     integers = values.contiguous().view(dtype)
     if least >= 0:
@@ -178,5 +178,5 @@ def sort_values(values: torch.Tensor) -> torch.Tensor:
 
 
 def arrange(weights: torch.Tensor | None, order: torch.Tensor) -> torch.Tensor | None:
-    """Permute the weights of the references as each row is sorted; None stays None."""
+    """Permute the weights of the references into the order of each sorted row; None stays None."""
     return None if weights is None else weights.expand(order.shape).gather(1, order)

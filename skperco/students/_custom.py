@@ -1,14 +1,13 @@
 """Students that are user-defined PyTorch modules: creation, checks and initialization."""
 
 import copy
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 
 import torch
 
 from skperco.dissimilarity._dense import unit_rows
 from skperco.utils._chunking import as_tensor, input_dtype
+from skperco.utils._randomness import evaluation_randomness, own_randomness
 from skperco.utils._types import Rows
 
 # A module has no closed form. It is initialized by a regression with Adam, which takes four steps
@@ -17,34 +16,10 @@ _STEPS_PER_STEP = 4
 _MAX_BATCH_SIZE = 256
 _LEARNING_RATE_SHARE = 0.1
 _CHECKED_ROWS = 32
-_RANDOMNESS = threading.RLock()
-_EVALUATION_SEED = 0
 _ADVICE = (
     "use a module that is not scripted, and torch.nn.utils.parametrizations.weight_norm in place "
     "of torch.nn.utils.weight_norm."
 )
-
-
-@contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed PyTorch's global generators, from which modules draw, and restore them afterwards.
-
-    Only those of the CPU and of `device` are seeded: torch.manual_seed would seed those of all
-    devices, also of devices whose states are not restored. All threads share these generators, so
-    a lock admits one thread at a time.
-    """
-    devices = [] if device.type == "cpu" else [device]
-    with _RANDOMNESS, torch.random.fork_rng(devices=devices, device_type=device.type):
-        torch.default_generator.manual_seed(seed)
-        for other in devices:
-            state = torch.Generator(device=other).manual_seed(seed).get_state()
-            torch.get_device_module(other).set_rng_state(state, other)
-        yield
-
-
-def evaluation_randomness(device: torch.device) -> AbstractContextManager[None]:
-    """As :func:`own_randomness` with a fixed seed, for modules in evaluation mode."""
-    return own_randomness(_EVALUATION_SEED, device)
 
 
 def new_module(

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from skperco.dissimilarity._dense import unit_rows
 from skperco.students._builtin import is_built_in
-from skperco.students._custom import evaluation_randomness
 from skperco.utils._chunking import as_tensor, blocks, input_dtype
+from skperco.utils._randomness import evaluation_randomness
 from skperco.utils._types import Rows
 
 # Larger chunks were not faster on two threads, and chunks of this size need little memory.

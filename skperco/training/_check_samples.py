@@ -82,7 +82,7 @@ def _checked_teacher(teacher: Any, metric: Metric, X: Rows) -> Rows:
     check_magnitude(teacher, "teacher_embeddings")
     if metric in ANGULAR_METRICS and teacher.shape[1] == 1:
         raise ValueError(
-            f"teacher_embeddings has one column, and {metric!r} distances depend only on its sign: "
-            "pass labels as y, which is ignored, or set teacher_metric='euclidean'."
+            f"teacher_embeddings must have at least two columns if teacher_metric={metric!r}, got "
+            "one: pass labels as y, which is ignored, or set teacher_metric='euclidean'."
         )
     return teacher

@@ -20,7 +20,7 @@ _ORDERS = {"euclidean": 2, "manhattan": 1}
 class Comparison(NamedTuple):
     """Dissimilarities used in training, up to the transforms to which the losses are invariant.
 
-    Both losses are invariant to an affine transform of all dissimilarities of an anchor.
+    Both losses are invariant to an increasing affine transform of all dissimilarities of an anchor.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ class GlobalTerm:
     def __call__(
         self, embeddings: torch.Tensor, positions: Indices, target: torch.Tensor
     ) -> torch.Tensor:
-        """Logarithm of the loss, given embeddings and the positions of what has been drawn."""
+        """Logarithm of the loss, given embeddings and the positions of the drawn rows in them."""
         drawn = embeddings.index_select(0, torch.cat(list(positions)))
         anchors, references = drawn.split([len(part) for part in positions])
         dissimilarities = self.comparison.pairwise(anchors, references)
@@ -216,7 +216,7 @@ class LocalTerm:
     def __call__(
         self, embeddings: torch.Tensor, positions: Indices, target: torch.Tensor
     ) -> torch.Tensor:
-        """Logarithm of the loss, given embeddings and the positions of what has been drawn."""
+        """Logarithm of the loss, given embeddings and the positions of the drawn rows in them."""
         dissimilarities = self.comparison.gathered(embeddings, *positions)
         return _log(rank_correlation_loss(dissimilarities, target))
 

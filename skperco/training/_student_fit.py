@@ -24,13 +24,14 @@ from skperco.students._builtin import (
     ProjectionStudent,
     store_by_feature,
 )
-from skperco.students._custom import check_finite, contiguous, own_randomness, regress
+from skperco.students._custom import check_finite, contiguous, regress
 from skperco.students._embed import embed
 from skperco.training._distributed import Processes
 from skperco.training._samples import Samples
 from skperco.training._teacher import Teacher, TrainingSubset
 from skperco.training._trainer import Settings, Trainer
 from skperco.utils._chunking import MappedRows, RowTaker
+from skperco.utils._randomness import own_randomness
 from skperco.utils._types import Rows
 
 _MIN_ROWS = 3

@@ -69,7 +69,7 @@ class Teacher:
     """
 
     def __init__(self, representation: Rows, metric: Metric, device: torch.device):
-        # Dense rows stay on the device; sparse ones are compared where SciPy multiplies them.
+        # Dense rows are moved to the device; sparse rows stay on the CPU, for products by SciPy.
         if not sp.issparse(representation):
             representation = torch.as_tensor(representation).to(device, torch.float32)
         self.representation = representation
@@ -85,10 +85,10 @@ class Teacher:
         return self.representation.shape[0]
 
     def order(self, anchors: torch.Tensor, references: torch.Tensor | None = None) -> torch.Tensor:
-        """Values with the order of the dissimilarities from anchors to references, by index.
+        """Values in the order of the dissimilarities from anchors to references, given by index.
 
-        The references are all rows if none are given. The order holds up to rounding between
-        dense rows that are nearly equal.
+        The references are all rows if none are given. Between dense rows that are nearly equal,
+        rounding can change the order.
         """
         if self._among is not None:
             return self._among(anchors, references)
@@ -117,7 +117,7 @@ class Teacher:
         return neighbors.contiguous(), percentile_rank(dissimilarities).log()
 
     def _cached(self, n_neighbors: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Indices of at least so many nearest rows, nearest first, and their dissimilarities."""
+        """Indices of at least `n_neighbors` rows, nearest first, and their dissimilarities."""
         if self._lists is None or self._lists[0].shape[1] < n_neighbors:
             self._lists = self._filter_full(n_neighbors) or self._search(n_neighbors)
         return self._lists

@@ -184,11 +184,13 @@ def stacked(rows: Rows | None, more: Rows | None, name: str) -> Rows | None:
         If only one of them is sparse, or None, or they differ in their number of features.
     """
     kinds = [
-        "nothing" if part is None else "sparse rows" if sp.issparse(part) else "dense rows"
+        "None" if part is None else "sparse rows" if sp.issparse(part) else "dense rows"
         for part in (rows, more)
     ]
     if kinds[0] != kinds[1]:
-        raise ValueError(f"{name} must be alike in all batches, got {kinds[1]} after {kinds[0]}.")
+        raise ValueError(
+            f"{name} must be of the same kind in all batches, got {kinds[1]} after {kinds[0]}."
+        )
     if rows is None or more is None:
         return None
     if rows.shape[1:] != more.shape[1:]:

@@ -1,6 +1,5 @@
 """Checks of arguments that several modules share; each message names the argument."""
 
-import numbers
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, check_array
 
 from skperco.utils._arrays import (
@@ -21,7 +20,6 @@ from skperco.utils._arrays import (
 )
 from skperco.utils._chunking import blocks, is_mapped
 from skperco.utils._dask import LazyRows, is_lazy
-from skperco.utils._tensors import has_double
 from skperco.utils._types import Metric, Rows
 
 _ROWS_PER_BLOCK = 2**13
@@ -32,48 +30,6 @@ _LARGEST_PEAK = 1e15
 # Names of dtypes; those of columns that pyarrow stores differ from NumPy's.
 _SINGLE = {"float16", "float32", "halffloat[pyarrow]", "float[pyarrow]"}
 _FLOATING = ("float", "halffloat", "double")
-
-
-def check_device(device: str | torch.device) -> torch.device:
-    """Return the torch device that `device` names; "auto" is an accelerator if one can be used.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device on this machine, or it has no double precision.
-    """
-    if device == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return torch.device("cpu") if found is None or not has_double(found) else found
-    try:
-        device = torch.device(device)
-        torch.zeros(1, device=device).item()
-    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device must be 'auto' or a device of this machine such as 'cpu', got {device!r}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    if not has_double(device):
-        raise ValueError(
-            f"device must have double precision, which {str(device)!r} lacks: use device='cpu'."
-        )
-    return device
-
-
-def device_of(X: Any, device: str | torch.device) -> torch.device:
-    """Check a device as :func:`check_device` does; "auto" is the device of X if X is a tensor."""
-    if device == "auto" and isinstance(X, torch.Tensor):
-        return X.device if has_double(X.device) else torch.device("cpu")
-    return check_device(device)
-
-
-def device_here(device: str | torch.device) -> str | torch.device:
-    """Return `device`, or "auto" if this machine has no such device."""
-    try:
-        check_device(device)
-    except ValueError:
-        return "auto"
-    return device
 
 
 def float_types(data: Any) -> list[type[np.floating]]:
@@ -119,24 +75,6 @@ def canonical(matrix: sp.csr_array) -> sp.csr_array:
     return matrix
 
 
-def check_layer_sizes(hidden_layer_sizes: ArrayLike) -> None:
-    """Raise a ValueError unless there is at least one layer, each of at least one unit."""
-    sizes = np.asarray(hidden_layer_sizes)
-    if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or not len(sizes) or sizes.min() < 1:
-        raise ValueError(
-            "hidden_layer_sizes must list the number of units of each hidden layer, integers of "
-            f"at least 1, got {hidden_layer_sizes!r}."
-        )
-
-
-def check_positive(values: ArrayLike, name: str) -> None:
-    """Raise a ValueError unless `values` is a sequence of one or more positive finite numbers."""
-    array = np.asarray(values)
-    is_numeric = array.ndim == 1 and array.dtype.kind in "iuf" and len(array) > 0
-    if not is_numeric or not np.isfinite(array).all() or array.min() <= 0:
-        raise ValueError(f"{name} must contain positive finite numbers, got {values!r}.")
-
-
 def check_embeddings(
     embeddings: Any,
     name: str,
@@ -156,8 +94,8 @@ def check_embeddings(
     metric : str or callable, default="cosine"
     accept_sparse : bool, default=False
     lazy : bool, default=False
-        Return numeric arrays of any dtype without reading or converting them, as they may be
-        memory-mapped; and Dask collections as LazyRows.
+        Return numeric arrays of any dtype without reading or converting them, since they may be
+        memory-mapped, and Dask collections as LazyRows. Their values are not checked.
 
     Returns
     -------
@@ -184,7 +122,9 @@ def check_embeddings(
         check_sparse_metric(metric, name)
         embeddings = canonical(embeddings)
     if isinstance(metric, str) and metric == "precomputed":
-        _check_dissimilarity_matrix(embeddings, name)
+        _check_square(embeddings, name)
+        if not lazy:
+            check_no_negative(embeddings, name)
     return embeddings
 
 
@@ -203,16 +143,21 @@ def check_finite_blocks(array: Rows, name: str) -> None:
         assert_all_finite(block, input_name=name)
 
 
-def _check_dissimilarity_matrix(matrix: NDArray[Any], name: str) -> None:
+def _check_square(matrix: NDArray[Any], name: str) -> None:
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
             f"{name} must be a square dissimilarity matrix when its metric is 'precomputed', "
             f"got shape {matrix.shape}."
         )
-    if matrix.min() < 0:
+
+
+def check_no_negative(dissimilarities: NDArray[Any], name: str) -> None:
+    """Raise a ValueError if a precomputed dissimilarity is negative."""
+    least = dissimilarities.min(initial=0)
+    if least < 0:
         raise ValueError(
             f"{name} must hold non-negative dissimilarities when its metric is 'precomputed', "
-            f"got {matrix.min()}: convert similarities by subtracting them from their maximum."
+            f"got {least}: convert similarities by subtracting them from their maximum."
         )
 
 
@@ -271,44 +216,6 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float6
     if not weights.any():
         raise ValueError("sample_weight must have at least one positive entry, got only zeros.")
     return weights
-
-
-def check_count(value: Any, name: str, *, least: int, most: int | None = None) -> int:
-    """Return `value` if it is an integer between `least` and `most`."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}.")
-    count = int(value)
-    if count < least or (most is not None and count > most):
-        upper = "" if most is None else f" and at most {most}"
-        raise ValueError(f"{name} must be at least {least}{upper}, got {count}.")
-    return count
-
-
-def check_share(value: Any, name: str) -> None:
-    """Raise a TypeError or ValueError unless `value` is a number strictly between 0 and 1."""
-    check_real(value, name, "a number")
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
-
-
-def check_tol(tol: Any, **counts: int | None) -> None:
-    """Raise a TypeError or ValueError unless `tol` is None, or positive and the counts are None."""
-    if tol is None:
-        return
-    check_real(tol, "tol", "a positive number")
-    if not tol > 0:
-        raise ValueError(f"tol must be positive, got {tol!r}.")
-    for name, number in counts.items():
-        if number is not None:
-            raise ValueError(
-                f"{name} must be None when tol is given, since tol determines it, got {number!r}."
-            )
-
-
-def check_real(value: Any, name: str, expected: str) -> None:
-    """Raise a TypeError unless `value` is a real number; `expected` completes the message."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be {expected}, got {value!r}.")
 
 
 def given_teacher(y: Any, teacher_embeddings: Any, default: Any = None) -> Any:

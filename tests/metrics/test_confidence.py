@@ -166,8 +166,8 @@ GOOD = draw(0)
 BAD_INPUT = {
     "level": ({"confidence_level": 1}, ValueError, "confidence_level must be between 0 and 1"),
     "type": ({"confidence_level": "95"}, TypeError, "confidence_level must be a number"),
-    "tol": ({"tol": -1.0}, ValueError, "tol must be positive"),
-    "no number": ({"tol": "small"}, TypeError, "tol must be a positive number"),
+    "tol": ({"tol": -1.0}, ValueError, "tol must be a finite number above 0"),
+    "no number": ({"tol": "small"}, TypeError, "tol must be a finite number above 0"),
     "both": ({"tol": 0.1, "n_references": 9}, ValueError, "n_references must be None when tol"),
     "metric": ({"metric": "euclid"}, ValueError, "metric must be one of"),
 }

@@ -351,7 +351,7 @@ BAD_INPUT = {
     "device": ((GOOD, GOOD), {"device": "warp"}, "device must be"),
     "n_anchors": ((GOOD, GOOD), {"n_anchors": 0}, "n_anchors must be at least 1"),
     "n_references": ((GOOD, GOOD), {"n_references": 2}, "n_references must be at least 3"),
-    "tol": ((GOOD, GOOD), {"tol": 0.0}, "tol must be positive"),
+    "tol": ((GOOD, GOOD), {"tol": 0.0}, "tol must be a finite number above 0"),
     "both": ((GOOD, GOOD), {"tol": 0.1, "n_anchors": 9}, "n_anchors must be None when tol"),
 }
 
@@ -367,3 +367,23 @@ def test_invalid_input_raises_errors_that_name_it(case):
 def test_n_neighbors_out_of_range_raises_an_error(n_neighbors):
     with pytest.raises(ValueError, match="n_neighbors must be at least 1 and at most 29"):
         neighbor_recall_score(GOOD, GOOD, n_neighbors=n_neighbors)
+
+
+def test_only_the_drawn_entries_of_a_precomputed_matrix_are_read():
+    """An invalid entry raises an error for some draws; for the others it has no effect."""
+    places = np.arange(12.0) ** 2
+    valid = np.abs(places[:, None] - places)
+    invalid = valid.copy()
+    invalid[2, 7] = -1.0
+    outcomes = set()
+    for seed in range(30):
+        options = {"metric": "precomputed", "n_anchors": 3, "n_references": 4, "random_state": seed}
+        expected = perception_coherence_score(valid, valid**2, **options)
+        try:
+            found = perception_coherence_score(invalid, valid**2, **options)
+        except ValueError:
+            outcomes.add("error")
+        else:
+            assert found == expected
+            outcomes.add("score")
+    assert outcomes == {"error", "score"}

@@ -64,15 +64,15 @@ def test_callbacks_are_called_for_every_round_of_every_student(rows):
 def test_callbacks_receive_the_student_of_every_round(rows, student):
     recorder = Recorder()
     distiller = small(early_stopping=False, student=student).set_callbacks(recorder).fit(rows)
-    images = []
+    embedded = []
     for X, y, metadata, fitted in recorder.students:
         np.testing.assert_array_equal(X, rows)
         np.testing.assert_array_equal(y, rows)
         assert metadata is None
-        images.append(fitted.transform(rows))
-    for before, after in pairwise(images[:10]):
+        embedded.append(fitted.transform(rows))
+    for before, after in pairwise(embedded[:10]):
         assert np.abs(before - after).max() > 0
-    for last in images[-3:]:
+    for last in embedded[-3:]:
         np.testing.assert_array_equal(last, distiller.transform(rows))
 
 

@@ -94,10 +94,10 @@ def test_precomputed_dissimilarities_are_indexed_by_rows_and_columns():
 def test_order_of_the_teacher_is_that_of_the_dissimilarities(seed, metric):
     rows = embeddings(seed)
     anchors, others = torch.tensor([3, 1]), torch.tensor([3, 20, 9, 5])
-    seen = Teacher(rows, metric, CPU).order(anchors, others)
+    found = Teacher(rows, metric, CPU).order(anchors, others)
     expected = references.table(rows, metric)[anchors][:, others]
     assume(np.diff(np.sort(expected)).min() > 1e-5)
-    np.testing.assert_array_equal(seen.argsort(1), expected.argsort(1))
+    np.testing.assert_array_equal(found.argsort(1), expected.argsort(1))
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan", "precomputed"])
@@ -115,8 +115,8 @@ def test_without_indices_all_rows_are_references(metric, layout):
 def test_order_of_a_precomputed_teacher_is_its_dissimilarities(seed):
     table = asymmetric_table(seed)
     anchors, others = torch.tensor([3, 1]), torch.tensor([3, 20, 9])
-    seen = Teacher(table, "precomputed", CPU).order(anchors, others)
-    np.testing.assert_allclose(seen, table[anchors][:, others], atol=1e-6)
+    found = Teacher(table, "precomputed", CPU).order(anchors, others)
+    np.testing.assert_allclose(found, table[anchors][:, others], atol=1e-6)
 
 
 @given(SEEDS, st.sampled_from(["cosine", "euclidean", "precomputed"]), st.integers(1, 9))

@@ -66,8 +66,8 @@ def test_training_improves_a_random_student(rows, student, metric):
     student = poor_student(rows, student)
 
     def coherence():
-        images = student(torch.from_numpy(rows)).detach().numpy()
-        return perception_coherence_score(rows, images, metric=metric)
+        embedded = student(torch.from_numpy(rows)).detach().numpy()
+        return perception_coherence_score(rows, embedded, metric=metric)
 
     before = coherence()
     trainer = trainer_of(rows, student, metric=metric)
