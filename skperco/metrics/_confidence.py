@@ -10,8 +10,8 @@ from scipy.special import expit, logit
 from sklearn.utils import check_random_state
 
 from skperco.dissimilarity._dense import check_metric
-from skperco.metrics._anchor_blocks import EXACT_SAMPLES, Representations, teacher_and_student
 from skperco.metrics._jackknife import Estimates, estimate, estimate_within
+from skperco.metrics._representations import EXACT_SAMPLES, Representations, teacher_and_student
 from skperco.utils._global_settings import default_settings
 from skperco.utils._numbers import check_share, check_tol
 from skperco.utils._types import Metric

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state
 
-from skperco.metrics._anchor_blocks import AnchorBlock, teacher_and_student
 from skperco.metrics._common import gather, mean_of_defined
 from skperco.metrics._concordance import concordance
+from skperco.metrics._representations import AnchorBlock, teacher_and_student
 from skperco.ranking._prefix_sums import prefix_sums
 from skperco.ranking._sorting import arrange, sort_rows, tie_bounds
 from skperco.utils._arrays import as_array

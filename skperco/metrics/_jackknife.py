@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from skperco.metrics._anchor_blocks import AnchorBlock, Representations, with_own
 from skperco.metrics._concordance import Counts, concordant_fraction, pair_counts
+from skperco.metrics._representations import AnchorBlock, Representations, with_own
 
 # Sizes of the first draw of `estimate_within`.
 _FIRST_ANCHORS = 500

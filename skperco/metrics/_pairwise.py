@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
 from skperco.dissimilarity._dense import check_metric
-from skperco.metrics._anchor_blocks import AnchorBlock, Representations
 from skperco.metrics._common import gather, mean_of_defined
 from skperco.metrics._concordance import compare, rank, row_chunks
+from skperco.metrics._representations import AnchorBlock, Representations
 from skperco.utils._global_settings import default_settings
 from skperco.utils._types import Metric
 

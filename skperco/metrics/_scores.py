@@ -10,12 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skperco.metrics._anchor_blocks import (
-    EXACT_SAMPLES,
-    AnchorBlock,
-    Representations,
-    teacher_and_student,
-)
 from skperco.metrics._common import (
     gather,
     mean_of_defined,
@@ -23,6 +17,12 @@ from skperco.metrics._common import (
 )
 from skperco.metrics._concordance import concordance
 from skperco.metrics._jackknife import estimate_within
+from skperco.metrics._representations import (
+    EXACT_SAMPLES,
+    AnchorBlock,
+    Representations,
+    teacher_and_student,
+)
 from skperco.utils._global_settings import default_settings
 from skperco.utils._numbers import check_count, check_tol
 from skperco.utils._types import Metric

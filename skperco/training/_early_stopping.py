@@ -12,7 +12,7 @@ from skperco.dissimilarity._table import dissimilarity_table
 from skperco.training._holdout import HoldoutScorer, HoldoutScores, farthest
 from skperco.training._samples import Samples
 from skperco.training._student_fit import Plan, StudentFit
-from skperco.training._teacher import TrainingSubset
+from skperco.training._subset import TrainingSubset
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # Neighbors for validation recall. With a few hundred validation rows, one or two neighbors span the

@@ -28,7 +28,8 @@ from skperco.students._custom import check_finite, contiguous, regress
 from skperco.students._embed import embed
 from skperco.training._distributed import Processes
 from skperco.training._samples import Samples
-from skperco.training._teacher import Teacher, TrainingSubset
+from skperco.training._subset import TrainingSubset
+from skperco.training._teacher import Teacher
 from skperco.training._trainer import Settings, Trainer
 from skperco.utils._chunking import MappedRows, RowTaker
 from skperco.utils._randomness import own_randomness

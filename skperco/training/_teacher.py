@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
@@ -10,44 +9,8 @@ from numpy.typing import NDArray
 from skperco.dissimilarity._dense import among, check_no_nan
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.ranking._percentile import percentile_rank
-from skperco.training._samples import Samples
 from skperco.utils._chunking import chunks
 from skperco.utils._types import Metric, Rows
-
-
-class TrainingSubset:
-    """Samples in memory, from which the training draws, and their teacher.
-
-    Parameters
-    ----------
-    samples : Samples
-        All of positive weight.
-    device : torch.device
-    teacher : Teacher, default=None
-        Of these samples, if there is one already.
-    """
-
-    def __init__(self, samples: Samples, device: torch.device, teacher: "Teacher | None" = None):
-        self.samples = samples
-        self.device = device
-        if teacher is None:
-            teacher = Teacher(samples.representation, samples.teacher_metric, device)
-        self.teacher = teacher
-
-    @property
-    def n_rows(self) -> int:
-        """Number of samples."""
-        return self.samples.n_rows
-
-    def split(self, n_held_out: int) -> tuple["TrainingSubset", Samples]:
-        """Split off the first rows: the rest of the subset, and the held-out samples."""
-        if n_held_out == 0:
-            return self, self.samples.take(np.arange(0))
-        rows = np.arange(self.n_rows)
-        kept = rows[n_held_out:]
-        subset = TrainingSubset(self.samples.take(kept), self.device, self.teacher.take(kept))
-        return subset, self.samples.take(rows[:n_held_out])
-
 
 _ENTRIES_PER_BLOCK = 2**20
 # Over-fetch factor: neighbors are searched once for the full set; after held-out rows are dropped,

@@ -105,7 +105,7 @@ def test_default_percentiles_are_a_geometric_progression_from_ten_references_to_
 
 
 def test_curve_does_not_depend_on_n_jobs(monkeypatch):
-    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 300)
+    monkeypatch.setattr("skperco.metrics._representations._ENTRIES_PER_BLOCK", 300)
     alone = coherence_curve(rows_of(0), rows_of(1))
     together = coherence_curve(rows_of(0), rows_of(1), n_jobs=2)
     np.testing.assert_array_equal(alone.coherences, together.coherences)

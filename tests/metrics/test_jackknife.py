@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skperco import perception_coherence_score
-from skperco.metrics._anchor_blocks import Representations
 from skperco.metrics._jackknife import Estimates, estimate, estimate_within
+from skperco.metrics._representations import Representations
 
 SEEDS = st.integers(0, 1000)
 

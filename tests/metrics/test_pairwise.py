@@ -57,7 +57,7 @@ def test_entries_of_the_matrix_are_the_sampled_scores_for_any_n_jobs(monkeypatch
     found = pairwise_perception_coherence(models, **options)
     expected = perception_coherence_score(*models, **options)
     assert found[0, 1] == pytest.approx(expected, abs=1e-12)
-    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 1000)
+    monkeypatch.setattr("skperco.metrics._representations._ENTRIES_PER_BLOCK", 1000)
     parallel = pairwise_perception_coherence(models, n_jobs=2, **options)
     np.testing.assert_allclose(parallel, found, atol=1e-12)
 

@@ -254,14 +254,14 @@ def test_scores_do_not_depend_on_the_sizes_of_blocks_and_chunks(monkeypatch):
     teacher, student = embeddings(0, n=80), embeddings(1, n=80, d=2)
     scores = perception_coherence_score, neighbor_recall_score
     whole = [score(teacher, student) for score in scores]
-    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 200)
-    monkeypatch.setattr("skperco.metrics._anchor_blocks._ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr("skperco.metrics._representations._ENTRIES_PER_BLOCK", 200)
+    monkeypatch.setattr("skperco.metrics._representations._ROWS_PER_CHUNK", 7)
     monkeypatch.setattr("skperco.metrics._concordance._ENTRIES_PER_CHUNK", 100)
     np.testing.assert_allclose([score(teacher, student) for score in scores], whole, atol=1e-12)
 
 
 def test_scores_do_not_depend_on_n_jobs(monkeypatch):
-    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 400)
+    monkeypatch.setattr("skperco.metrics._representations._ENTRIES_PER_BLOCK", 400)
     teacher, student = embeddings(0, n=80), grid(1, n=80)
     weights = np.random.default_rng(0).uniform(0.5, 2, size=80)
     for score in (perception_coherence_score, neighbor_recall_score):
@@ -272,7 +272,7 @@ def test_scores_do_not_depend_on_n_jobs(monkeypatch):
 
 
 def test_score_does_not_depend_on_the_joblib_backend(monkeypatch):
-    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 400)
+    monkeypatch.setattr("skperco.metrics._representations._ENTRIES_PER_BLOCK", 400)
     teacher, student = embeddings(0, n=80), grid(1, n=80)
     alone = perception_coherence_score(teacher, student)
     with parallel_config(backend="loky", n_jobs=2):

@@ -14,7 +14,7 @@ from skperco.training._early_stopping import FRACTIONS, EarlyStoppingResult, sel
 from skperco.training._holdout import HoldoutScores, farthest
 from skperco.training._samples import Samples
 from skperco.training._student_fit import Plan, StudentFit
-from skperco.training._teacher import TrainingSubset
+from skperco.training._subset import TrainingSubset
 from skperco.training._trainer import Settings
 
 N_ROWS = 200

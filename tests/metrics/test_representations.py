@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skperco.metrics._anchor_blocks import Representations, with_own, without_own
+from skperco.metrics._representations import Representations, with_own, without_own
 
 
 def teacher_and_student(n=50, sample_weight=None):
@@ -15,7 +15,7 @@ def teacher_and_student(n=50, sample_weight=None):
 def test_blocks_hold_dissimilarities_of_each_anchor_to_all_other_references(
     n_references, monkeypatch
 ):
-    monkeypatch.setattr("skperco.metrics._anchor_blocks._ENTRIES_PER_BLOCK", 9 * n_references)
+    monkeypatch.setattr("skperco.metrics._representations._ENTRIES_PER_BLOCK", 9 * n_references)
     pair, rows = teacher_and_student()
     references = np.random.default_rng(1).permutation(50)[:n_references]
     anchors = np.arange(0, 50, 2)

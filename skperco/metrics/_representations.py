@@ -1,4 +1,4 @@
-"""Blockwise anchor-to-reference dissimilarities of several representations of the same samples."""
+"""Representations of the same samples, and their dissimilarities block by block."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
