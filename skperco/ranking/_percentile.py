@@ -217,7 +217,8 @@ class _SoftPercentileRank(torch.autograd.Function):
         weighted = above if weights is None else weights.double() * above
         window_sums = _window_sums(prefix_sums(weighted), start, stop)
         doubled = (low + high).double().addcmul_((inside * above).sub_(window_sums), 2 * slope)
-        return _restored(doubled.div_(2 * total), order, dissimilarities)
+        # A division takes three times as long as a product.
+        return _restored(doubled.mul_(0.5 / total), order, dissimilarities)
 
     @staticmethod
     @once_differentiable
@@ -227,7 +228,7 @@ class _SoftPercentileRank(torch.autograd.Function):
         neighbors = _window_sums(prefix_sums(arranged), start, stop)
         if weights is not None:
             neighbors *= weights
-        grad_ordered = (inside * arranged - neighbors).mul_(slope)
+        grad_ordered = arranged.mul_(inside).sub_(neighbors).mul_(slope)
         return _restored(grad_ordered, order, grad), None, None, None
 
 
