@@ -15,11 +15,14 @@ def as_array(data: Any, name: str) -> Any:
     Raises
     ------
     TypeError
-        If a tensor is sparse, or a polars frame is lazy.
+        If a tensor is sparse, a polars frame is lazy, or an array contains dates or durations.
     ValueError
-        If the vectors of a column differ in length, or one is missing.
+        If the vectors of a column differ in length, or one is missing; or if entries of an array
+        are masked, or a tensor has no values.
     """
     check_collected(data, name)
+    if isinstance(data, np.ndarray):
+        _check_entries(data, name)
     if isinstance(data, torch.Tensor):
         return _array_of_tensor(data, name)
     column = as_column(data)
@@ -32,12 +35,22 @@ def check_collected(data: Any, name: str) -> None:
         raise TypeError(f"{name} is a LazyFrame, which has no rows yet: pass {name}.collect().")
 
 
+def _check_entries(array: NDArray[Any], name: str) -> None:
+    """Raise an error if scikit-learn's `check_array` would misread the entries."""
+    if array.dtype.kind in "mM":
+        raise TypeError(f"{name} must contain numbers, got {array.dtype}.")
+    if np.ma.is_masked(array):
+        raise ValueError(f"{name} must have no masked entries: fill them, or drop their rows.")
+
+
 def _array_of_tensor(tensor: torch.Tensor, name: str) -> NDArray[Any]:
     if tensor.layout != torch.strided:
         raise TypeError(
             f"{name} must be a dense tensor, got layout {tensor.layout}: pass sparse rows as a "
             "SciPy matrix."
         )
+    if tensor.is_meta:
+        raise ValueError(f"{name} must have values, got a tensor on the 'meta' device.")
     tensor = tensor.detach().cpu()
     # NumPy has no bfloat16.
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -128,6 +128,27 @@ def test_an_invalid_column_raises_an_error_that_names_the_argument(call, column,
     assert where.split()[0] in str(caught.value)
 
 
+UNREADABLE = {
+    "masked": (np.ma.masked_greater(ROWS, 1), ValueError, "must have no masked entries"),
+    "dates": (ROWS.astype("datetime64[D]"), TypeError, "must contain numbers, got datetime64"),
+    "durations": (ROWS.astype("timedelta64[s]"), TypeError, "must contain numbers, got timedelta"),
+    "no values": (torch.ones(60, 6, device="meta"), ValueError, "must have values, got .*'meta'"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.items(), ids=CALLS.keys())
+@pytest.mark.parametrize(("array", "error", "message"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_arrays_with_entries_that_would_be_misread_raise_an_error(call, array, error, message):
+    where, function = call
+    with pytest.raises(error, match=f"^{where.split()[0]} {message}"):
+        function(array)
+
+
+def test_a_masked_array_without_masked_entries_equals_its_data():
+    fitted = small().fit(np.ma.array(ROWS, mask=False))
+    assert_array_equal(fitted.transform(ROWS), small().fit(ROWS).transform(ROWS))
+
+
 @pytest.mark.parametrize("call", CALLS.items(), ids=CALLS.keys())
 def test_a_lazy_frame_raises_an_error_that_names_the_argument(call):
     where, function = call
