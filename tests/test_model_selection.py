@@ -553,7 +553,7 @@ def test_without_routing_several_scorers_receive_weights(rows, teacher, weights)
 def entries(monkeypatch):
     """Number of dissimilarities that each call of a score computes."""
     counts = []
-    original = _representations.to_references
+    original = _representations.order_to_references
 
     def counting(references, metric):
         dissimilarities = original(references, metric)
@@ -564,7 +564,7 @@ def entries(monkeypatch):
 
         return from_anchors
 
-    monkeypatch.setattr(_representations, "to_references", counting)
+    monkeypatch.setattr(_representations, "order_to_references", counting)
     return counts
 
 

@@ -149,7 +149,7 @@ def check_metric(metric: Metric, name: str = "metric") -> Callable[..., Any]:
     return METRICS[metric]
 
 
-def to_references(
+def order_to_references(
     references: torch.Tensor, metric: Metric
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Prepare references for repeated computation of the dissimilarities of anchors to them.
@@ -175,7 +175,7 @@ def to_references(
     return lambda anchors: squared_distances(normalize(anchors)).sqrt_()
 
 
-def among(
+def order_among_rows(
     rows: torch.Tensor, metric: Metric
 ) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
     """Prepare rows for repeated computation of dissimilarities between some of them.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite
 from sklearn.utils.parallel import Parallel, delayed
 
-from skperco.dissimilarity._dense import check_metric, check_no_nan, to_references
+from skperco.dissimilarity._dense import check_metric, check_no_nan, order_to_references
 from skperco.dissimilarity._sparse import sparse_dissimilarity
 from skperco.utils._chunking import chunks, take_rows
 from skperco.utils._dask import LazyRows, fetch
@@ -291,7 +291,7 @@ class _PreparedReferences:
         rows = self._take(references)
         if sp.issparse(rows):
             return partial(self._sparse_dissimilarity, rows)
-        return to_references(rows, self.representation.metric)
+        return order_to_references(rows, self.representation.metric)
 
     def _sparse_dissimilarity(
         self, references: sp.csr_array, anchors: sp.csr_array

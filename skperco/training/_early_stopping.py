@@ -9,7 +9,7 @@ from numpy.random import RandomState
 
 from skperco.closed_form._truncated_svd import LinearMap
 from skperco.dissimilarity._table import dissimilarity_table
-from skperco.training._holdout import HoldoutScorer, HoldoutScores, farthest
+from skperco.training._holdout import HoldoutScorer, HoldoutScores, last_acceptable
 from skperco.training._samples import Samples
 from skperco.training._student_fit import Plan, StudentFit
 from skperco.training._subset import TrainingSubset
@@ -75,7 +75,7 @@ def select_fraction(
     plan : Plan
     seed : int
     tol : float
-        Largest loss of coherence that is accepted, as in :func:`farthest`.
+        Largest loss of coherence that is accepted, as in :func:`last_acceptable`.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def _evaluate(
     scores = fit.plan.processes.broadcast_object(scores)
     fraction = 0.0
     if scores:
-        fraction = FRACTIONS[farthest(scores, fit.plan.settings.rank_power, tol)]
+        fraction = FRACTIONS[last_acceptable(scores, fit.plan.settings.rank_power, tol)]
     fit.interpolate(fraction)
     return EarlyStoppingResult(
         fit.plan, fit.alpha, scores, fraction, fit.student, fit.snapshot, fit.interrupted

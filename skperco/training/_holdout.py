@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skperco.dissimilarity._dense import check_no_nan, to_references, without_diagonal
+from skperco.dissimilarity._dense import check_no_nan, order_to_references, without_diagonal
 from skperco.metrics._common import mean_of_defined, neighbor_shares
 from skperco.metrics._concordance import Ranking, compare, rank, row_chunks
 from skperco.utils._types import Metric
@@ -65,7 +65,7 @@ class HoldoutScores(NamedTuple):
         return np.linalg.norm(deviations) / total if total > 0 else np.nan
 
 
-def farthest(scores: Sequence[HoldoutScores], rank_power: float, tol: float) -> int:
+def last_acceptable(scores: Sequence[HoldoutScores], rank_power: float, tol: float) -> int:
     """Index of the last scores that are acceptable relative to the first and to the best.
 
     Parameters
@@ -128,7 +128,7 @@ class HoldoutScorer:
     def __call__(self, embeddings: NDArray) -> HoldoutScores:
         """Scores of a student, given its embeddings of the held-out rows."""
         rows = torch.from_numpy(embeddings).to(self.device, torch.float64)
-        compute_block = to_references(rows, self.metric)
+        compute_block = order_to_references(rows, self.metric)
         scores = [
             self._score_block(block, compute_block(rows[block.rows])) for block in self.blocks
         ]

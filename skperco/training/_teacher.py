@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from skperco.dissimilarity._dense import among, check_no_nan
+from skperco.dissimilarity._dense import check_no_nan, order_among_rows
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.ranking._percentile import percentile_rank
 from skperco.utils._chunking import chunks
@@ -42,7 +42,7 @@ class Teacher:
         self._full: tuple[Teacher, torch.Tensor] | None = None
         self._among = None
         if not sp.issparse(representation) and metric != "precomputed":
-            self._among = among(representation, metric)
+            self._among = order_among_rows(representation, metric)
 
     def __len__(self) -> int:
         return self.representation.shape[0]

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from references import table
 
 from skperco import percentile_rank
-from skperco.dissimilarity._dense import METRICS, among, pairwise_dissimilarity, unit_rows
+from skperco.dissimilarity._dense import (
+    METRICS,
+    order_among_rows,
+    pairwise_dissimilarity,
+    unit_rows,
+)
 
 BY_FORMULA = sorted(set(METRICS) - {"precomputed"})
 
@@ -130,11 +135,11 @@ METRICS_AND_OTHERS = st.sampled_from([*BY_FORMULA, lambda a, b: torch.cdist(a, b
 
 
 @given(st.integers(0, 1000), METRICS_AND_OTHERS)
-def test_among_has_the_order_of_the_dissimilarities(seed, metric):
+def test_order_among_rows_is_that_of_the_dissimilarities(seed, metric):
     rows = rows_of(seed, n=9)
     rows[0] = 0
     anchors, others = torch.tensor([3, 0, 8]), torch.tensor([1, 0, 2, 2, 7])
-    found = among(rows, metric)(anchors, others)
+    found = order_among_rows(rows, metric)(anchors, others)
     expected = pairwise_dissimilarity(rows[anchors], rows[others], metric=metric)
     torch.testing.assert_close(
         percentile_rank(found.round(decimals=9)), percentile_rank(expected.round(decimals=9))

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from skperco import neighbor_recall_score, perception_coherence_score
 from skperco.dissimilarity._table import dissimilarity_table
-from skperco.training._holdout import HoldoutScorer, HoldoutScores, farthest
+from skperco.training._holdout import HoldoutScorer, HoldoutScores, last_acceptable
 
 FRACTIONS = st.floats(0, 1)
 TOL = 5e-4
@@ -162,7 +162,7 @@ def test_standard_errors_depend_on_weights_but_not_on_their_common_factor(errors
     ],
 )
 def test_the_largest_fraction_within_one_standard_error_is_selected(coherences, chosen):
-    assert farthest([uniform(coherence, 0.5) for coherence in coherences], 1, TOL) == chosen
+    assert last_acceptable([uniform(coherence, 0.5) for coherence in coherences], 1, TOL) == chosen
 
 
 @pytest.mark.parametrize(("power", "chosen"), [(0.4, 3), (0.5, 2), (0.9, 2)])
@@ -170,15 +170,15 @@ def test_the_selected_fraction_is_within_the_tolerance_of_the_maximum_coherence(
     coherences = [0.5, 0.508, 0.506, 0.504]
     recalls = [0.5, 0.6, 0.7, 0.9]
     scores = [uniform(*both) for both in zip(coherences, recalls, strict=True)]
-    assert farthest(scores, power, TOL) == chosen
+    assert last_acceptable(scores, power, TOL) == chosen
 
 
 @given(st.lists(SCORES, min_size=1, max_size=5), FRACTIONS)
 def test_the_selected_fraction_is_accepted_against_the_initialization(scores, power):
-    assert scores[farthest(scores, power, TOL)].keeps(scores[0], power, TOL)
+    assert scores[last_acceptable(scores, power, TOL)].keeps(scores[0], power, TOL)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("power", [0, 0.3, 0.5, 1])
 def test_fraction_zero_is_selected_if_the_teacher_has_only_ties(power):
-    assert farthest([uniform(np.nan, 0.5) for _ in range(3)], power, TOL) == 0
+    assert last_acceptable([uniform(np.nan, 0.5) for _ in range(3)], power, TOL) == 0

@@ -11,7 +11,7 @@ from skperco.datasets import load_wordnet_glosses
 from skperco.students._builtin import LinearStudent, MLPStudent, ProjectionStudent
 from skperco.training._distributed import Processes
 from skperco.training._early_stopping import FRACTIONS, EarlyStoppingResult, select_fraction
-from skperco.training._holdout import HoldoutScores, farthest
+from skperco.training._holdout import HoldoutScores, last_acceptable
 from skperco.training._samples import Samples
 from skperco.training._student_fit import Plan, StudentFit
 from skperco.training._subset import TrainingSubset
@@ -171,7 +171,7 @@ def selected(monkeypatch, *validation_scores, rank_power=0.5, interrupted=()):
     def evaluate(fit, *_):
         plans.append(fit.plan)
         scores = validation_scores[len(plans) - 1]
-        fraction = FRACTIONS[farthest(scores, fit.plan.settings.rank_power, 5e-4)]
+        fraction = FRACTIONS[last_acceptable(scores, fit.plan.settings.rank_power, 5e-4)]
         return EarlyStoppingResult(
             fit.plan, 0.1, scores, fraction, interrupted=len(plans) in interrupted
         )
