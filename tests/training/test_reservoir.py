@@ -154,8 +154,14 @@ def test_fit_discards_the_stream(rows):
     ("batch", "message"),
     [
         (lambda rows: (rows[:, :5],), "X has 5 features, but CoherenceDistiller.* 384"),
-        (lambda rows: (rows, rows), "teacher_embeddings must be alike .* dense rows after nothing"),
-        (lambda rows: (sp.csr_array(rows),), "X must be alike .* sparse rows after dense rows"),
+        (
+            lambda rows: (rows, rows),
+            "teacher_embeddings must be of the same kind .* dense rows after None",
+        ),
+        (
+            lambda rows: (sp.csr_array(rows),),
+            "X must be of the same kind .* sparse rows after dense rows",
+        ),
     ],
 )
 def test_a_batch_of_another_kind_is_refused_and_keeps_the_student(rows, batch, message):
@@ -169,7 +175,9 @@ def test_a_batch_of_another_kind_is_refused_and_keeps_the_student(rows, batch, m
 
 def test_a_teacher_batch_with_another_number_of_features_is_refused(rows):
     distiller = small().partial_fit(rows[:200], rows[:200, :50])
-    with pytest.raises(ValueError, match=r"teacher_embeddings must have as many .* 40 after 50"):
+    with pytest.raises(
+        ValueError, match=r"teacher_embeddings must have the same number .* 40 after 50"
+    ):
         distiller.partial_fit(rows[200:], rows[200:, :40])
 
 
