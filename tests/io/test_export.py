@@ -82,6 +82,10 @@ def test_an_onnx_model_of_a_module_with_integer_input_equals_transform(tmp_path)
     np.testing.assert_allclose(found, distiller.transform(tokens), atol=1e-5)
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.7."),
+    reason="PyTorch 2.7 crashes on branches that depend on data",
+)
 def test_a_module_that_cannot_be_exported_raises_an_error_and_writes_no_file(rows, tmp_path):
     pytest.importorskip("onnxscript")
 
