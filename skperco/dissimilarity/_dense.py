@@ -14,7 +14,6 @@ from skperco.utils._types import Metric
 
 ANGULAR_METRICS = {"cosine", "correlation"}
 
-
 _PAIRS_PER_CHUNK = 2**15
 
 
