@@ -26,8 +26,9 @@ from threadpoolctl import threadpool_limits
 
 from skperco import CoherenceDistiller, percentile_rank, soft_percentile_rank
 from skperco.students._builtin import embeddings_of
+from skperco.training._settings import Settings
 from skperco.training._teacher import Teacher
-from skperco.training._trainer import Settings, Trainer
+from skperco.training._trainer import Trainer
 from skperco.utils._chunking import RowTaker
 
 _ROWS = 64

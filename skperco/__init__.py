@@ -1,5 +1,6 @@
 """Small embeddings that keep the ranking of dissimilarities of a large teacher."""
 
+from skperco.codes._quantizer import CoherenceQuantizer
 from skperco.dissimilarity._dense import pairwise_dissimilarity
 from skperco.distiller import CoherenceDistiller
 from skperco.io._checkpoint import Checkpoint
@@ -27,6 +28,7 @@ __all__ = [
     "CoherenceCurveDisplay",
     "CoherenceDistiller",
     "CoherenceMatrixDisplay",
+    "CoherenceQuantizer",
     "PerceptionCoherenceLoss",
     "PerceptionCoherenceScorer",
     "coherence_curve",

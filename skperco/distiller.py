@@ -34,23 +34,19 @@ from skperco.training._progress import Progress
 from skperco.training._reservoir import Stream
 from skperco.training._samples import Samples
 from skperco.training._two_stage import FitOptions, TwoStageFit
-from skperco.utils._arrays import as_array
-from skperco.utils._chunking import is_mapped
 from skperco.utils._dask import LazyOutputMixin, embed_lazily, is_frame, is_lazy
 from skperco.utils._devices import device_here, device_of
 from skperco.utils._global_settings import default_settings
 from skperco.utils._numbers import check_layer_sizes, check_positive
-from skperco.utils._types import Metric, Rows
+from skperco.utils._types import Metric
 from skperco.utils._validation import (
-    canonical,
     check_finite_blocks,
     check_magnitude,
     check_output,
+    check_rows,
     float_types,
     given_teacher,
     is_sparse_metric,
-    naming,
-    numeric_types,
 )
 
 # Largest number of students in a fit: two validation fits and the final one.
@@ -505,7 +501,9 @@ class CoherenceDistiller(
         if isinstance(self.student, str) and self.student == "mlp":
             check_layer_sizes(self.hidden_layer_sizes)
         built_in = isinstance(self.student, str)
-        rows = self._check_rows(X, built_in, reset=reset, ensure_min_samples=min_samples)
+        rows = check_rows(
+            self, X, integers=not built_in, reset=reset, ensure_min_samples=min_samples
+        )
         teacher = given_teacher(y, teacher_embeddings)
         return check_samples(rows, teacher, teacher_metric, sample_weight, min_samples=min_samples)
 
@@ -521,25 +519,6 @@ class CoherenceDistiller(
                 "teacher_metric='precomputed'."
             )
         return teacher_metric
-
-    def _check_rows(self, X: Any, built_in: bool, **options: Any) -> Rows:
-        """X as an array of floating-point numbers or in CSR; for a module also of integers."""
-        X = as_array(X, "X")
-        options |= {"accept_sparse": "csr", "dtype": float_types(X)}
-        if not built_in:
-            options |= {"allow_nd": True, "dtype": numeric_types(X)}
-        # A memory map is checked in blocks, to bound the memory.
-        mapped = options.get("ensure_all_finite", True) and is_mapped(X)
-        if mapped:
-            options |= {"ensure_all_finite": False}
-        else:
-            # The rounding of a matrix product depends on the layout of its factors.
-            options |= {"order": "C"}
-        with naming("X"):
-            X = validate_data(self, X, **options)
-        if mapped and X.dtype.kind == "f":
-            check_finite_blocks(X, "X")
-        return canonical(X) if sp.issparse(X) else X
 
     def _check_warm_start(self, start: torch.nn.Module) -> int:
         """The number of components of a student that is trained further.
@@ -604,7 +583,13 @@ class CoherenceDistiller(
         # cheaper, to check the output.
         built_in = is_built_in(self.student_)
         output_reveals_nan = built_in and not sp.issparse(X)
-        rows = self._check_rows(X, built_in, reset=False, ensure_all_finite=not output_reveals_nan)
+        rows = check_rows(
+            self,
+            X,
+            integers=not built_in,
+            reset=False,
+            ensure_all_finite=not output_reveals_nan,
+        )
         if out is not None:
             check_output(out, rows.shape[0], self.n_components_)
         embeddings = embed(

@@ -8,20 +8,26 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skperco
-from skperco import CoherenceDistiller
+from skperco import CoherenceDistiller, CoherenceQuantizer
 
 ESTIMATORS = [
     value
     for value in map(vars(skperco).get, skperco.__all__)
     if inspect.isclass(value) and issubclass(value, BaseEstimator)
 ]
-QUICK = {"max_iter": 2, "hidden_layer_sizes": (4,)}
+CODED_METRICS = ["cosine", "euclidean", "sqeuclidean"]
+QUICK = {
+    "CoherenceDistiller": {"max_iter": 2, "hidden_layer_sizes": (4,)},
+    # The checks have as few as one feature, and n_bytes may not exceed what float32 takes.
+    "CoherenceQuantizer": {"n_bytes": 1},
+}
 
 
 def choices(estimator, name):
     """All values of a categorical or Boolean parameter; none for other parameters."""
     if name in ("metric", "teacher_metric"):
-        return METRIC_NAMES
+        is_quantizer = isinstance(estimator, CoherenceQuantizer) and name == "metric"
+        return CODED_METRICS if is_quantizer else METRIC_NAMES
     values = []
     for constraint in estimator._parameter_constraints[name]:
         if isinstance(constraint, StrOptions):
@@ -34,11 +40,12 @@ def choices(estimator, name):
 def variants():
     """Each estimator with its defaults, and with one categorical parameter changed at a time."""
     for estimator in ESTIMATORS:
-        yield estimator()
+        quick = QUICK[estimator.__name__]
+        yield estimator(**quick) if "n_bytes" in quick else estimator()
         for name, default in estimator().get_params().items():
-            for value in choices(estimator, name):
+            for value in choices(estimator(), name):
                 if value != default:
-                    yield estimator(**QUICK, **{name: value})
+                    yield estimator(**quick, **{name: value})
 
 
 @parametrize_with_checks(list(variants()))
@@ -47,8 +54,9 @@ def test_scikit_learn_checks(estimator, check):
 
 
 def test_every_parameter_with_few_values_is_found():
-    found = {
-        name for name in CoherenceDistiller().get_params() if choices(CoherenceDistiller, name)
-    }
+    distiller, quantizer = CoherenceDistiller(), CoherenceQuantizer()
+    found = {name for name in distiller.get_params() if choices(distiller, name)}
     assert {"student", "metric", "teacher_metric", "early_stopping", "warm_start"} <= found
-    assert [CoherenceDistiller] == ESTIMATORS
+    found = {name for name in quantizer.get_params() if choices(quantizer, name)}
+    assert found == {"method", "metric", "teacher_metric", "verbose"}
+    assert [CoherenceDistiller, CoherenceQuantizer] == ESTIMATORS

@@ -29,6 +29,7 @@ ORDER = [
     "training",
     "io",
     "distiller",
+    "codes",
     "sentence",
 ]
 PUBLIC = [

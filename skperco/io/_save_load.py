@@ -1,6 +1,7 @@
 """Saving and loading of fitted distillers, without pickle."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
@@ -83,19 +84,50 @@ class SaveLoadMixin:
         ImportError
             If safetensors is not installed.
         """
-        document, tensors = read_file(path)
-        try:
-            return unpack(cls, document, tensors, parameters)
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be loaded: {error}") from error
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-        ) as error:
-            raise ValueError(
-                f"{path} cannot be loaded: it does not contain what a {cls.__name__} needs "
-                f"({type(error).__name__}: {error})."
-            ) from error
+        return load_file(cls, path, unpack, parameters)
+
+
+def load_file(
+    cls: type[Any],
+    path: str | os.PathLike[str],
+    unpack: Callable[..., Any],
+    parameters: dict[str, Any],
+) -> Any:
+    """Make an estimator from a file.
+
+    Parameters
+    ----------
+    cls : type
+    path : str or path-like
+    unpack : callable
+        From (cls, document, tensors, parameters) to an estimator.
+    parameters : dict
+        Parameters that replace those of the file, or are missing from it.
+
+    Returns
+    -------
+    estimator : BaseEstimator
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it does not contain such an estimator.
+    """
+    document, tensors = read_file(path)
+    try:
+        return unpack(cls, document, tensors, parameters)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be loaded: {error}") from error
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+    ) as error:
+        raise ValueError(
+            f"{path} cannot be loaded: it does not contain what a {cls.__name__} needs "
+            f"({type(error).__name__}: {error})."
+        ) from error

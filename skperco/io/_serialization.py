@@ -40,7 +40,7 @@ _FITTED_METRICS = ("metric_", "teacher_metric_")
 _SERIES = ("loss_curve_", "validation_scores_", "validation_fractions_")
 
 
-class _Unwritable(Exception):
+class Unwritable(Exception):
     """A value that cannot be converted to JSON."""
 
 
@@ -61,8 +61,8 @@ def pack(distiller: Any) -> tuple[_Document, _Tensors]:
     missing: list[str] = []
     for name, value in distiller.get_params(deep=False).items():
         try:
-            parameters[name] = _encoded(value)
-        except _Unwritable:
+            parameters[name] = encoded(value)
+        except Unwritable:
             missing.append(name)
     for name in _code_of_the_fit(distiller):
         if name not in missing:
@@ -109,9 +109,9 @@ def unpack(cls: type[Any], document: _Document, tensors: _Tensors, given: dict[s
     """
     if document.get("class") != cls.__name__:
         raise ValueError(f"it holds a {document.get('class')!r}, not a {cls.__name__}.")
-    _check_given(cls, _checked_list(document["missing"], str), given)
+    _check_given(cls, checked_list(document["missing"], str), given)
     _check_names(document, tensors)
-    parameters = {name: _decoded(value) for name, value in document["parameters"].items()}
+    parameters = {name: decoded(value) for name, value in document["parameters"].items()}
     distiller = cls(**{**parameters, **given})
     distiller._validate_params()
     distiller.device = device_here(distiller.device)
@@ -125,7 +125,7 @@ def unpack(cls: type[Any], document: _Document, tensors: _Tensors, given: dict[s
     for name, value in attributes.items():
         setattr(distiller, name, value)
     kind = document.get("student", saved["student"])
-    distiller.student_ = _student(distiller, kind, _part(tensors, _STUDENT))
+    distiller.student_ = _student(distiller, kind, part(tensors, _STUDENT))
     distiller._stream = None
     if document["stream"] is not None:
         has_state = document["stream"]["random_state"] is not None
@@ -170,7 +170,7 @@ def _check_given(cls: type[Any], missing: list[str], given: dict[str, Any]) -> N
         )
 
 
-def _encoded(value: Any) -> Any:
+def encoded(value: Any) -> Any:
     """Convert a parameter to JSON types."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -179,15 +179,15 @@ def _encoded(value: Any) -> Any:
     if isinstance(value, torch.device):
         return str(value)
     if isinstance(value, (tuple, list)):
-        return {type(value).__name__: [_encoded(entry) for entry in value]}
+        return {type(value).__name__: [encoded(entry) for entry in value]}
     if isinstance(value, np.ndarray) and value.ndim == 1:
-        return {"list": [_encoded(entry) for entry in value]}
+        return {"list": [encoded(entry) for entry in value]}
     if isinstance(value, np.random.RandomState):
         return {"RandomState": _encoded_random_state(value)}
-    raise _Unwritable
+    raise Unwritable
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     if isinstance(value, list):
         raise ValueError(f"it has a list without its type, {value!r}.")
     if not isinstance(value, dict):
@@ -195,14 +195,14 @@ def _decoded(value: Any) -> Any:
     ((kind, content),) = value.items()
     if kind == "RandomState":
         return _decoded_random_state(content)
-    return {"tuple": tuple, "list": list}[kind](map(_decoded, _checked(content, list)))
+    return {"tuple": tuple, "list": list}[kind](map(decoded, checked(content, list)))
 
 
 def _encoded_random_state(random_state: np.random.RandomState) -> list[Any]:
     state: Any = random_state.get_state()
     kind, keys, *rest = state
     if kind != "MT19937":
-        raise _Unwritable
+        raise Unwritable
     return [kind, keys.tolist(), *rest]
 
 
@@ -237,45 +237,45 @@ def _attributes(distiller: Any) -> dict[str, Any]:
 
 def _checked_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
     """Convert attributes back from JSON, and check their types."""
-    checked: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in attributes.items():
         if value is None and name in _NULLABLE:
-            checked[name] = None
+            result[name] = None
         elif name in _NUMBERS:
-            checked[name] = _checked(value, _NUMBERS[name])
+            result[name] = checked(value, _NUMBERS[name])
         elif name in _FITTED_METRICS:
-            check_metric(_checked(value, str), name)
-            checked[name] = value
+            check_metric(checked(value, str), name)
+            result[name] = value
         elif name in _SERIES:
-            checked[name] = _checked_list(value, float)
+            result[name] = checked_list(value, float)
         elif name == "feature_names_in_":
-            names = _checked_list(value, str)
+            names = checked_list(value, str)
             if len(names) != attributes["n_features_in_"]:
                 raise ValueError("its number of feature names is not its number of features.")
-            checked[name] = np.array(names, dtype=object)
+            result[name] = np.array(names, dtype=object)
         elif name == _OUTPUT:
-            checked[name] = {"transform": _checked(value, str)}
+            result[name] = {"transform": checked(value, str)}
         else:
             raise ValueError(f"it has an unknown attribute, {name!r}.")
-    return checked
+    return result
 
 
-def _checked(value: Any, kind: type[Any]) -> Any:
+def checked(value: Any, kind: type[Any]) -> Any:
     """Return a value, or raise a ValueError if it is not of exactly this type."""
     if type(value) is not kind:
         raise ValueError(f"it has {value!r} in place of {kind.__name__}.")
     return value
 
 
-def _checked_list(values: Any, kind: type[Any]) -> list[Any]:
-    return [_checked(value, kind) for value in _checked(values, list)]
+def checked_list(values: Any, kind: type[Any]) -> list[Any]:
+    return [checked(value, kind) for value in checked(values, list)]
 
 
 def _check_names(document: _Document, tensors: _Tensors) -> None:
     """Raise a ValueError if there are tensors of a part that the document does not have."""
     parts = [_STUDENT]
     if document["stream"] is not None:
-        parts += [_STREAM] + [_START] * _checked(document["stream"]["has_start"], bool)
+        parts += [_STREAM] + [_START] * checked(document["stream"]["has_start"], bool)
     for name in tensors:
         if name.partition("/")[0] not in parts:
             raise ValueError(f"it has an unexpected tensor, {name!r}.")
@@ -293,7 +293,7 @@ def _state(module: torch.nn.Module, prefix: str) -> _Tensors:
     return {f"{prefix}/{name}": value.clone() for name, value in state.items()}
 
 
-def _part(tensors: _Tensors, prefix: str) -> _Tensors:
+def part(tensors: _Tensors, prefix: str) -> _Tensors:
     """Tensors whose names begin with a prefix, by the rest of their names."""
     prefix += "/"
     return {
@@ -329,7 +329,7 @@ def _packed_stream(stream: Stream, random_state: Any) -> tuple[_Document, _Tenso
         "n_seen": int(stream.n_seen),
         "n_learned": int(stream.n_learned),
         # Without a seed, the stream shares the random state of the distiller.
-        "random_state": _encoded(stream.random_state) if _is_seed(random_state) else None,
+        "random_state": encoded(stream.random_state) if _is_seed(random_state) else None,
         "shapes": {},
     }
     tensors: _Tensors = {}
@@ -353,7 +353,7 @@ def _packed_stream(stream: Stream, random_state: Any) -> tuple[_Document, _Tenso
 
 
 def _unpacked_stream(distiller: Any, kind: Any, document: _Document, tensors: _Tensors) -> Stream:
-    arrays = {name: tensor.numpy() for name, tensor in _part(tensors, _STREAM).items()}
+    arrays = {name: tensor.numpy() for name, tensor in part(tensors, _STREAM).items()}
     rows = {
         name: _unpacked_rows(arrays, name, *shape) for name, shape in document["shapes"].items()
     }
@@ -363,24 +363,24 @@ def _unpacked_stream(distiller: Any, kind: Any, document: _Document, tensors: _T
     samples = Samples(rows["X"], rows["weight"], rows.get("teacher"), distiller.teacher_metric_)
     random_state = distiller.random_state
     if document["random_state"] is not None:
-        random_state = _checked(_decoded(document["random_state"]), np.random.RandomState)
+        random_state = checked(decoded(document["random_state"]), np.random.RandomState)
     start = None
     if document["has_start"]:
-        start = _student(distiller, kind, _part(tensors, _START))
+        start = _student(distiller, kind, part(tensors, _START))
     return Stream(
         samples,
         rows["keys"],
-        _checked(document["max_samples"], int),
+        checked(document["max_samples"], int),
         check_random_state(random_state),
-        _checked(document["n_seen"], int),
-        _checked(document["n_learned"], int),
+        checked(document["n_seen"], int),
+        checked(document["n_learned"], int),
         start,
     )
 
 
 def _unpacked_rows(arrays: dict[str, NDArray[Any]], name: str, is_sparse: Any, *sizes: Any) -> Rows:
-    shape = tuple(_checked(size, int) for size in sizes)
-    if _checked(is_sparse, bool):
+    shape = tuple(checked(size, int) for size in sizes)
+    if checked(is_sparse, bool):
         parts = tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
         matrix = sp.csr_array(parts, shape=shape)
         matrix.check_format()

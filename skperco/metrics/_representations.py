@@ -66,7 +66,8 @@ class Representations:
     Parameters
     ----------
     representations : dict
-        Maps the name of each representation in error messages to its rows and its metric.
+        Maps the name of each representation in error messages to its rows, its metric and,
+        if anchors are represented by other rows, these.
     sample_weight : array-like of shape (n_samples,) or None
     device : str or torch.device
 
@@ -82,7 +83,7 @@ class Representations:
 
     def __init__(
         self,
-        representations: Mapping[str, tuple[Any, Metric]],
+        representations: Mapping[str, tuple[Any, ...]],
         sample_weight: ArrayLike | None,
         device: str | torch.device,
     ) -> None:
@@ -90,6 +91,7 @@ class Representations:
             _Representation(name, *given) for name, given in representations.items()
         ]
         first, *others = self._representations
+        others += [one.queries for one in self._representations if one.queries is not one]
         for other in others:
             check_same_rows(first.rows, other.rows, first.name, other.name)
         weights = check_sample_weight(sample_weight, first.rows.shape[0])
@@ -193,11 +195,12 @@ class Representations:
 
     def _fetch(self, anchors: NDArray[np.integer], references: NDArray[np.integer]) -> None:
         """If the rows are few, compute and cache those of all Dask arrays in one pass."""
-        lazy = [one.rows for one in self._representations if isinstance(one.rows, LazyRows)]
+        parts = [part for one in self._representations for part in (one, one.queries)]
+        lazy = {id(part.rows): part.rows for part in parts if isinstance(part.rows, LazyRows)}
         if lazy:
             samples = np.union1d(anchors, references)
             if len(samples) <= _ROWS_PER_CHUNK:
-                fetch(lazy, self.kept[samples])
+                fetch(list(lazy.values()), self.kept[samples])
 
 
 def _call_on_block(
@@ -233,13 +236,32 @@ def with_own(values: torch.Tensor, own: NDArray[np.integer]) -> torch.Tensor:
 
 
 class _Representation:
-    """One representation and its metric."""
+    """One representation and its metric; `queries` is the representation of anchors."""
 
-    def __init__(self, name: str, rows: Any, metric: Metric) -> None:
+    def __init__(self, name: str, rows: Any, metric: Metric, queries: Any = None) -> None:
         self.name = name
         self.metric = metric
         self.rows = check_embeddings(rows, name, metric=metric, accept_sparse=True, lazy=True)
         self.rtol = _TIE_RTOL if isinstance(metric, str) and metric != "precomputed" else 0.0
+        self.queries = self
+        if queries is not None:
+            self.queries = _Representation(f"{name}_queries", queries, metric)
+            self._check_queries()
+
+    def _check_queries(self) -> None:
+        """Raise a ValueError unless the queries can be compared with the other rows."""
+        if isinstance(self.metric, str) and self.metric == "precomputed":
+            raise ValueError(
+                f"{self.queries.name} must be None if the metric is 'precomputed': row i of the "
+                "dissimilarity matrix already holds the dissimilarities from anchor i."
+            )
+        if sp.issparse(self.rows) != sp.issparse(self.queries.rows):
+            raise ValueError(f"{self.name} and {self.queries.name} must both be sparse or dense.")
+        if self.rows.shape[1] != self.queries.rows.shape[1]:
+            raise ValueError(
+                f"{self.name} and {self.queries.name} must have the same number of columns, got "
+                f"{self.rows.shape[1]} and {self.queries.rows.shape[1]}."
+            )
 
     def take(self, indices: NDArray[np.integer]) -> Any:
         """Rows by their indices, checked to be finite, in double precision."""
@@ -276,7 +298,7 @@ class _PreparedReferences:
             assert_all_finite(block, input_name=name)
             check_no_negative(block, name)
             return torch.from_numpy(block).to(self.device, torch.float64)
-        rows = self._take(anchors)
+        rows = self._tensor(self.representation.queries.take(anchors))
         if self.prepared is not None:
             dissimilarities = self.prepared(rows)
         else:
@@ -288,7 +310,7 @@ class _PreparedReferences:
 
     def _prepare(self, references: NDArray[np.integer]) -> Callable[[Any], torch.Tensor]:
         """Return a function from rows of anchors to their dissimilarities to these references."""
-        rows = self._take(references)
+        rows = self._tensor(self.representation.take(references))
         if sp.issparse(rows):
             return partial(self._sparse_dissimilarity, rows)
         return order_to_references(rows, self.representation.metric)
@@ -304,8 +326,7 @@ class _PreparedReferences:
             dissimilarities = np.sqrt(dissimilarities)
         return torch.from_numpy(dissimilarities).to(self.device)
 
-    def _take(self, indices: NDArray[np.integer]) -> Any:
-        rows = self.representation.take(indices)
+    def _tensor(self, rows: Any) -> Any:
         return rows if sp.issparse(rows) else torch.from_numpy(rows).to(self.device)
 
 
@@ -316,10 +337,14 @@ def teacher_and_student(
     teacher_metric: Metric | None,
     sample_weight: ArrayLike | None,
     device: str | torch.device,
+    student_queries: Any = None,
 ) -> Representations:
     """Representations of a teacher and a student, each with its metric."""
     teacher_metric = metric if teacher_metric is None else teacher_metric
     check_metric(metric)
     check_metric(teacher_metric, "teacher_metric")
-    representations = {"teacher": (teacher, teacher_metric), "student": (student, metric)}
+    representations = {
+        "teacher": (teacher, teacher_metric),
+        "student": (student, metric, student_queries),
+    }
     return Representations(representations, sample_weight, device)

@@ -35,6 +35,7 @@ def perception_coherence_score(
     *,
     metric: Metric = "cosine",
     teacher_metric: Metric | None = None,
+    student_queries: Any = None,
     sample_weight: ArrayLike | None = None,
     n_anchors: int | None = None,
     n_references: int | None = None,
@@ -66,6 +67,10 @@ def perception_coherence_score(
         callable as in :func:`pairwise_dissimilarity`, which takes float64 tensors.
     teacher_metric : str or callable, default=None
         Dissimilarity of the teacher.
+    student_queries : {array-like, sparse matrix}, default=None
+        The student's representation of the samples as anchors, if it differs, of the same shape:
+        the dissimilarity of anchor x and reference y is then that of row x of `student_queries`
+        and row y of `student`, as between exact queries and coded documents.
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each sample as an anchor; the weight of a pair of references is the product of
         their weights.
@@ -133,7 +138,9 @@ def perception_coherence_score(
     >>> 0.5 < perception_coherence_score(teacher, teacher[:, :4]) < 1
     True
     """
-    pair = teacher_and_student(teacher, student, metric, teacher_metric, sample_weight, device)
+    pair = teacher_and_student(
+        teacher, student, metric, teacher_metric, sample_weight, device, student_queries
+    )
     pair.require(3, "an anchor and two references")
     rng = check_random_state(random_state)
     check_tol(tol, n_anchors=n_anchors, n_references=n_references)
@@ -225,6 +232,7 @@ def neighbor_recall_score(
     n_neighbors: int = 10,
     metric: Metric = "cosine",
     teacher_metric: Metric | None = None,
+    student_queries: Any = None,
     sample_weight: ArrayLike | None = None,
     n_anchors: int | None = None,
     random_state: int | np.random.RandomState | None = 0,
@@ -241,6 +249,10 @@ def neighbor_recall_score(
         Number of neighbors k, from 1 to n_samples - 1.
     metric, teacher_metric : str or callable
         As in :func:`perception_coherence_score`.
+    student_queries : {array-like, sparse matrix}, default=None
+        The student's representation of the samples as anchors, if it differs, of the same shape:
+        the dissimilarity of anchor x and reference y is then that of row x of `student_queries`
+        and row y of `student`, as between exact queries and coded documents.
     sample_weight : array-like of shape (n_samples,), default=None
         Weight of each sample as an anchor; a sample of weight zero is left out.
     n_anchors : int, default=None
@@ -284,7 +296,9 @@ def neighbor_recall_score(
     >>> neighbor_recall_score(teacher, teacher, n_neighbors=5)
     1.0
     """
-    pair = teacher_and_student(teacher, student, metric, teacher_metric, sample_weight, device)
+    pair = teacher_and_student(
+        teacher, student, metric, teacher_metric, sample_weight, device, student_queries
+    )
     pair.require(2, "an anchor and a neighbor")
     n_neighbors = check_count(n_neighbors, "n_neighbors", least=1, most=pair.n_samples - 1)
     anchors = pair.draw_anchors(n_anchors, check_random_state(random_state))

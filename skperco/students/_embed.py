@@ -1,6 +1,7 @@
-"""Embeddings of all rows by a fitted student, chunk by chunk."""
+"""Embeddings of all rows by a fitted student, and other functions of rows, chunk by chunk."""
 
 import copy
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import numpy as np
@@ -48,14 +49,59 @@ def embed(
     dtype = torch.float64 if X.dtype == np.float64 else torch.float32
     built_in = is_built_in(student)
     student = copy.deepcopy(student).to(device, dtype).eval()
-    size = _ROWS_PER_CHUNK if built_in else _ROWS_PER_CHUNK_OF_MODULES
+
+    def embed_block(rows: torch.Tensor) -> torch.Tensor:
+        embeddings = student(rows)
+        return unit_rows(embeddings) if unit_norm else embeddings
+
     with nullcontext() if built_in else evaluation_randomness(device):
-        for rows, block in blocks(X, size):
-            inputs = as_tensor(block, device=device, dtype=input_dtype(X, dtype), copy=not built_in)
-            embeddings = student(inputs)
-            embeddings = (unit_rows(embeddings) if unit_norm else embeddings).cpu().numpy()
-            if out is None:
-                out = np.empty((X.shape[0], embeddings.shape[1]), dtype=embeddings.dtype)
-            out[rows] = embeddings
+        return apply_to_rows(
+            embed_block,
+            X,
+            device=device,
+            dtype=input_dtype(X, dtype),
+            size=_ROWS_PER_CHUNK if built_in else _ROWS_PER_CHUNK_OF_MODULES,
+            copy=not built_in,
+            out=out,
+        )
+
+
+@torch.no_grad()
+def apply_to_rows(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    X: Rows,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    size: int,
+    copy: bool = False,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Results of a function of tensors for all rows, chunk by chunk.
+
+    Parameters
+    ----------
+    function : callable
+        From a tensor of shape (n_rows, ...) to one of shape (n_rows, n_columns).
+    X : ndarray of shape (n_samples, ...) or CSR
+    device : torch.device
+    dtype : torch.dtype
+        Of the function's input.
+    size : int
+        Number of rows of a chunk.
+    copy : bool, default=False
+        Whether the function may modify its input.
+    out : ndarray of shape (n_samples, n_columns), default=None
+        Array to write the results to; a new one if None.
+
+    Returns
+    -------
+    results : ndarray of shape (n_samples, n_columns)
+    """
+    for rows, block in blocks(X, size):
+        results = function(as_tensor(block, device=device, dtype=dtype, copy=copy)).cpu().numpy()
+        if out is None:
+            out = np.empty((X.shape[0], results.shape[1]), dtype=results.dtype)
+        out[rows] = results
     assert out is not None, "X has at least one row"
     return out

@@ -5,14 +5,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from numpy.random import RandomState
 
 from skperco.closed_form._truncated_svd import LinearMap
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.training._holdout import HoldoutScorer, HoldoutScores, last_acceptable
+from skperco.training._plan import Plan
 from skperco.training._samples import Samples
-from skperco.training._student_fit import Plan, StudentFit
-from skperco.training._subset import TrainingSubset
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 # Neighbors for validation recall. With a few hundred validation rows, one or two neighbors span the
@@ -57,23 +55,16 @@ class EarlyStoppingResult(NamedTuple):
 
 
 def select_fraction(
-    fitted: Samples,
-    subset: TrainingSubset,
-    held_out: Samples,
-    plan: Plan,
-    seed: int,
-    tol: float,
+    new_fit: Callable[[Plan], Any], held_out: Samples, plan: Plan, tol: float
 ) -> EarlyStoppingResult:
     """Fit without the held-out samples and evaluate the students on them.
 
     Parameters
     ----------
-    fitted : Samples
-    subset : TrainingSubset
-        Drawn from `fitted`.
+    new_fit : callable
+        Makes the StudentFit of a plan, to the other samples.
     held_out : Samples
     plan : Plan
-    seed : int
     tol : float
         Largest loss of coherence that is accepted, as in :func:`last_acceptable`.
 
@@ -94,7 +85,7 @@ def select_fraction(
         return scores.criterion(plan.settings.rank_power)
 
     def validate(plan: Plan, criterion: Callable | None = None) -> EarlyStoppingResult:
-        fit = StudentFit(fitted, subset, plan, RandomState(seed)).initialize(criterion)
+        fit = new_fit(plan).initialize(criterion)
         fit.train()
         return _evaluate(fit, held_out.X, scorer(_NEIGHBORS), tol)
 
@@ -123,9 +114,9 @@ def _retry_plan(result: EarlyStoppingResult) -> Plan:
 
 
 def _evaluate(
-    fit: StudentFit, X: Any, scorer: Callable[..., HoldoutScores], tol: float
+    fit: Any, X: Any, scorer: Callable[..., HoldoutScores], tol: float
 ) -> EarlyStoppingResult:
-    """The result of a validation fit."""
+    """The result of a validation fit, a StudentFit."""
     scores = []
     for fraction in FRACTIONS if fit.losses else ():
         fit.interpolate(fraction)

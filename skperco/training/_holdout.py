@@ -125,12 +125,18 @@ class HoldoutScorer:
         self.device = dissimilarities.device
         self.blocks = list(self._rank_blocks(dissimilarities))
 
-    def __call__(self, embeddings: NDArray) -> HoldoutScores:
-        """Scores of a student, given its embeddings of the held-out rows."""
+    def __call__(self, embeddings: NDArray, queries: NDArray | None = None) -> HoldoutScores:
+        """Scores of a student, given its embeddings of the held-out rows.
+
+        If `queries` are given, they are the embeddings of the rows as anchors.
+        """
         rows = torch.from_numpy(embeddings).to(self.device, torch.float64)
+        anchors = rows
+        if queries is not None:
+            anchors = torch.from_numpy(queries).to(self.device, torch.float64)
         compute_block = order_to_references(rows, self.metric)
         scores = [
-            self._score_block(block, compute_block(rows[block.rows])) for block in self.blocks
+            self._score_block(block, compute_block(anchors[block.rows])) for block in self.blocks
         ]
         coherences, recalls = (
             torch.cat(parts).cpu().numpy() for parts in zip(*scores, strict=True)

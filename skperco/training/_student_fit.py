@@ -1,10 +1,10 @@
 """StudentFit: initialization in closed form and training of one student on given samples."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import scipy.sparse as sp
 import torch
@@ -26,11 +26,12 @@ from skperco.students._builtin import (
 )
 from skperco.students._custom import check_finite, contiguous, regress
 from skperco.students._embed import embed
-from skperco.training._distributed import Processes
+from skperco.training._plan import Plan
 from skperco.training._samples import Samples
+from skperco.training._settings import Settings
 from skperco.training._subset import TrainingSubset
 from skperco.training._teacher import Teacher
-from skperco.training._trainer import Settings, Trainer
+from skperco.training._trainer import Trainer
 from skperco.utils._chunking import MappedRows, RowTaker
 from skperco.utils._randomness import own_randomness
 from skperco.utils._types import Rows
@@ -42,45 +43,6 @@ _TRANSFER_GLOBAL_WEIGHT = 2.5
 # Largest step of a transfer from the initialization towards the trained student. In measurements,
 # going further gained no recall and lost coherence.
 _TRANSFER_MAX_STEP = 0.8
-
-
-class Plan(NamedTuple):
-    """Configuration of a fit, independent of its samples.
-
-    Attributes
-    ----------
-    n_components : int
-    student : {"linear", "mlp"} or torch.nn.Module
-        A module is copied.
-    hidden_layer_sizes : sequence of int
-    settings : Settings
-    dropout : float
-        Feature dropout of a transfer.
-    alphas : sequence of float
-        Ridge strengths of a transfer to choose from.
-    device : torch.device
-    watch : callable
-        Passes on the steps of a student, as :meth:`Progress.watch` does.
-    processes : Processes
-        Those that fit the student together.
-    start : torch.nn.Module, default=None
-        A student whose copy is the initialization, in place of the closed form.
-    """
-
-    n_components: int
-    student: str | torch.nn.Module | Callable
-    hidden_layer_sizes: Sequence[int]
-    settings: Settings
-    dropout: float
-    alphas: Sequence[float]
-    device: torch.device
-    watch: Callable
-    processes: Processes
-    start: torch.nn.Module | None = None
-
-    def with_alpha(self, alpha: float | None) -> "Plan":
-        """The plan with one ridge strength, or the same plan if it is None."""
-        return self if alpha is None else self._replace(alphas=(alpha,))
 
 
 class StudentFit:

@@ -3,7 +3,7 @@
 import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -11,9 +11,9 @@ from skperco.students._builtin import embeddings_of, scaled_parameters
 from skperco.training._distributed import Processes
 from skperco.training._objective import GlobalTerm, Indices, LocalTerm, comparison_by
 from skperco.training._optimizer import NormalizedSGD
+from skperco.training._settings import Settings
 from skperco.training._teacher import Teacher
 from skperco.utils._chunking import RowTaker
-from skperco.utils._types import Metric
 
 # Exponent of the negative log local loss of the initialization in the weight of the global loss. It
 # and the factor in the settings were tuned on text at 16 and 64 dimensions, so that training keeps
@@ -28,19 +28,6 @@ _GLOBAL_ANCHORS = 256
 _WARMUP_FRACTION = 1 / 3
 # Decay of the exponential moving average of the parameters.
 _AVERAGING = 0.95
-
-
-class Settings(NamedTuple):
-    """Parameters of the training."""
-
-    metric: Metric
-    rank_power: float
-    batch_size: int
-    n_references: int
-    n_neighbors: int
-    learning_rate_init: float
-    max_iter: int
-    global_weight: float = 1.8
 
 
 class Trainer:

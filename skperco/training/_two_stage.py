@@ -14,11 +14,12 @@ from skperco.closed_form._landmark_mds import teacher_coordinates
 from skperco.students._custom import check_module, contiguous, new_module
 from skperco.training._distributed import Processes
 from skperco.training._early_stopping import FRACTIONS, EarlyStoppingResult, select_fraction
+from skperco.training._plan import Plan
 from skperco.training._progress import Progress
 from skperco.training._samples import Samples
-from skperco.training._student_fit import Plan, StudentFit
+from skperco.training._settings import Settings
+from skperco.training._student_fit import StudentFit
 from skperco.training._subset import TrainingSubset
-from skperco.training._trainer import Settings
 from skperco.utils._types import Metric
 
 _DEFAULT_COMPONENTS = 64
@@ -156,9 +157,11 @@ class TwoStageFit:
         if self.n_held_out and (trains or self.fitted.teacher is not None):
             # Local variables, so that their memory is freed before the final fit.
             subset, held_out = self.subset.split(self.n_held_out)
-            self.validation = select_fraction(
-                self.fitted, subset, held_out, self.plan, self.seeds[0], self.options.tol
-            )
+
+            def new_fit(plan: Plan) -> StudentFit:
+                return StudentFit(self.fitted, subset, plan, RandomState(self.seeds[0]))
+
+            self.validation = select_fraction(new_fit, held_out, self.plan, self.options.tol)
         elif trains and not self.options.early_stopping:
             self.validation = self.validation._replace(fraction=1.0)
         self._report()

@@ -1,6 +1,7 @@
 """Import of optional dependencies, with an error that says how to install them."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -31,3 +32,8 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
         raise ImportError(
             f"{package} is needed {purpose}: pip install 'skperco[{extra}]', or {package} itself."
         ) from error
+
+
+def has_module(module: str) -> bool:
+    """Whether a module of an optional dependency is installed."""
+    return find_spec(module) is not None

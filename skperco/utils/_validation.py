@@ -1,7 +1,7 @@
 """Checks of arguments that several modules share; each message names the argument."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils.validation import validate_data
 
 from skperco.utils._arrays import (
     as_array,
@@ -137,6 +139,40 @@ def _lazy_rows(data: Any, name: str, metric: Metric) -> LazyRows:
     return LazyRows(data, name)
 
 
+def check_rows(estimator: BaseEstimator, X: Any, *, integers: bool = False, **options: Any) -> Rows:
+    """Return the input of an estimator as an array of floating-point numbers or in CSR.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    integers : bool, default=False
+        Whether integers are kept as such, and rows may have any number of dimensions.
+    **options : dict
+        Other arguments of scikit-learn's `validate_data`.
+
+    Returns
+    -------
+    X : ndarray or CSR of shape (n_samples, n_features)
+    """
+    X = as_array(X, "X")
+    options |= {"accept_sparse": "csr", "dtype": float_types(X)}
+    if integers:
+        options |= {"allow_nd": True, "dtype": numeric_types(X)}
+    # A memory map is checked in blocks, to bound the memory.
+    mapped = options.get("ensure_all_finite", True) and is_mapped(X)
+    if mapped:
+        options |= {"ensure_all_finite": False}
+    else:
+        # The rounding of a matrix product depends on the layout of its factors.
+        options |= {"order": "C"}
+    with naming("X"):
+        X = validate_data(estimator, X, **options)
+    if mapped and X.dtype.kind == "f":
+        check_finite_blocks(X, "X")
+    return canonical(X) if sp.issparse(X) else X
+
+
 def check_finite_blocks(array: Rows, name: str) -> None:
     """Raise a ValueError unless all entries are finite; read a file block by block."""
     for _, block in blocks(array, _ROWS_PER_BLOCK):
@@ -174,11 +210,13 @@ def check_magnitude(array: Rows, name: str) -> None:
         )
 
 
-def check_output(out: Any, n_rows: int, n_columns: int) -> None:
-    """Raise a TypeError or ValueError unless `out` is a writeable float array of this shape."""
-    if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
+def check_output(
+    out: Any, n_rows: int, n_columns: int, dtypes: Sequence[str] = ("float32", "float64")
+) -> None:
+    """Raise a TypeError or ValueError unless `out` is a writeable array of this shape."""
+    if not isinstance(out, np.ndarray) or out.dtype not in dtypes:
         found = f"an array of {out.dtype}" if isinstance(out, np.ndarray) else f"{out!r}"
-        raise TypeError(f"out must be an ndarray of float32 or float64, got {found}.")
+        raise TypeError(f"out must be an ndarray of {' or '.join(dtypes)}, got {found}.")
     if out.shape != (n_rows, n_columns) or not out.flags.writeable:
         state = "" if out.flags.writeable else " that is read-only"
         raise ValueError(

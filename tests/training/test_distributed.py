@@ -18,8 +18,9 @@ from skperco import (
 )
 from skperco.datasets import load_wordnet_glosses
 from skperco.training._distributed import Processes
+from skperco.training._settings import Settings
 from skperco.training._teacher import Teacher
-from skperco.training._trainer import Settings, Trainer
+from skperco.training._trainer import Trainer
 from skperco.utils._chunking import RowTaker
 
 pytestmark = pytest.mark.skipif(

@@ -12,10 +12,11 @@ from skperco.students._builtin import LinearStudent, MLPStudent, ProjectionStude
 from skperco.training._distributed import Processes
 from skperco.training._early_stopping import FRACTIONS, EarlyStoppingResult, select_fraction
 from skperco.training._holdout import HoldoutScores, last_acceptable
+from skperco.training._plan import Plan
 from skperco.training._samples import Samples
-from skperco.training._student_fit import Plan, StudentFit
+from skperco.training._settings import Settings
+from skperco.training._student_fit import StudentFit
 from skperco.training._subset import TrainingSubset
-from skperco.training._trainer import Settings
 
 N_ROWS = 200
 
@@ -65,7 +66,11 @@ def fit_of(samples, given, seed=0):
 
 def result_of(fitted, held_out, given):
     subset = TrainingSubset(fitted, given.device)
-    return select_fraction(fitted, subset, held_out, given, seed=0, tol=5e-4)
+
+    def new_fit(plan):
+        return StudentFit(fitted, subset, plan, RandomState(0))
+
+    return select_fraction(new_fit, held_out, given, tol=5e-4)
 
 
 SAMPLES = pytest.mark.parametrize("kind", [compression, transfer])

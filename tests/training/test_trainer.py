@@ -10,8 +10,9 @@ from references import global_random_states
 from skperco import perception_coherence_score
 from skperco.datasets import load_wordnet_glosses
 from skperco.students._builtin import LinearStudent, MLPStudent
+from skperco.training._settings import Settings
 from skperco.training._teacher import Teacher
-from skperco.training._trainer import Settings, Trainer
+from skperco.training._trainer import Trainer
 from skperco.utils._chunking import RowTaker
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""Codes of a few bytes for each row, which keep the ranking of dissimilarities."""

@@ -1,0 +1,135 @@
+"""Module from rows of input to embeddings without quantization, and to codes."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skperco.dissimilarity._dense import unit_rows
+
+_NEIGHBOR = 10
+
+
+class CodeEncoder(torch.nn.Module):
+    """An embedder, a rotation of its embeddings, and a code of the rotated embeddings.
+
+    Parameters
+    ----------
+    embedder : torch.nn.Module
+        From rows of input to embeddings.
+    code : torch.nn.Module
+        With the methods `encode` and `decode`.
+    offset : torch.Tensor of shape (n_components,), float32
+        Subtracted from the embeddings before the rotation.
+    rotation : torch.Tensor of shape (n_components, n_components), float32
+        Orthogonal matrix.
+    query_scale : torch.Tensor of shape (), float32
+        Of queries that are compared with decoded embeddings without normalization, as from
+        :func:`scale_of_queries`.
+    unit_norm : bool
+        Whether decoded embeddings are scaled to unit norm.
+    """
+
+    offset: torch.Tensor
+    rotation: torch.Tensor
+    query_scale: torch.Tensor
+
+    def __init__(
+        self,
+        embedder: torch.nn.Module,
+        code: Any,
+        offset: torch.Tensor,
+        rotation: torch.Tensor,
+        query_scale: torch.Tensor,
+        *,
+        unit_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.code = code
+        self.register_buffer("offset", offset)
+        self.register_buffer("rotation", rotation)
+        self.register_buffer("query_scale", query_scale)
+        self.unit_norm = unit_norm
+
+    def embed(self, rows: torch.Tensor) -> torch.Tensor:
+        """Embeddings without quantization, float32 of shape (n_rows, n_components)."""
+        return (self.embedder(rows) - self.offset) @ self.rotation
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Codes of rows, uint8 of shape (n_rows, n_bytes)."""
+        return self.code.encode(self.embed(rows))
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """Embeddings of codes, float32 of shape (n_rows, n_components)."""
+        embeddings = self.code.decode(codes)
+        return unit_rows(embeddings) if self.unit_norm else embeddings
+
+
+def principal_rotation(
+    embeddings: NDArray[np.float32], sample_weight: NDArray[np.floating], *, center: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Offset, and the rotation after which the columns of the embeddings are uncorrelated.
+
+    Parameters
+    ----------
+    embeddings : ndarray of shape (n_rows, n_components), float32
+    sample_weight : ndarray of shape (n_rows,)
+    center : bool
+        Whether the offset is the mean; zero otherwise, and then the second moments are
+        diagonalized in place of the covariances.
+
+    Returns
+    -------
+    offset : ndarray of shape (n_components,)
+    rotation : ndarray of shape (n_components, n_components)
+        Its columns are in descending order of variance.
+    """
+    n_components = embeddings.shape[1]
+    offset = np.zeros(n_components)
+    if center:
+        offset += np.average(embeddings, axis=0, weights=sample_weight)
+    rows = embeddings - offset
+    moments = rows.T @ (sample_weight[:, None] * rows)
+    _, vectors = np.linalg.eigh(moments)
+    # The sign of an eigenvector is arbitrary: its largest entry is made positive.
+    peaks = np.abs(vectors).argmax(0)
+    signs = np.where(vectors[peaks, np.arange(n_components)] < 0, -1, 1)
+    return offset, (vectors * signs)[:, ::-1]
+
+
+def random_rotation(n_components: int, random_state: np.random.RandomState) -> NDArray[np.float64]:
+    """Draw a random orthogonal matrix of shape (n_components, n_components)."""
+    normal = random_state.standard_normal((n_components, n_components))
+    q, r = np.linalg.qr(normal)
+    # With the signs of the diagonal the distribution is uniform (Mezzadri, 2007).
+    return q * np.where(np.diag(r) < 0, -1, 1)
+
+
+def scale_of_queries(queries: NDArray[np.float32], decoded: NDArray[np.float32]) -> float:
+    """Scale of unit queries q for which |t q - c| orders decoded rows c nearly as cosines do.
+
+    With s = q.c and n = |c|, the cosine is s / n, and the squared distance orders as n^2 - 2 t s.
+    Near (s, n) both have the same contours for t = n^2 / s. The scale is that of the mean s of the
+    tenth neighbors, which an approximation should place right, and of the mean n^2.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (n_queries, n_components), float32
+        Of unit norm.
+    decoded : ndarray of shape (n_rows, n_components), float32
+        Without normalization.
+
+    Returns
+    -------
+    scale : float
+        1 if the similarities are not positive.
+    """
+    norms = np.linalg.norm(decoded, axis=1)
+    products = queries @ decoded.T
+    cosines = products / np.where(norms > 0, norms, 1)
+    nth = min(_NEIGHBOR, len(decoded))
+    neighbors = np.argpartition(-cosines, nth - 1, axis=1)[:, nth - 1 : nth]
+    similarity = float(np.take_along_axis(products, neighbors, axis=1).mean())
+    return float((norms**2).mean()) / similarity if similarity > 0 else 1.0

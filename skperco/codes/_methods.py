@@ -1,0 +1,91 @@
+"""The methods of coding: the dimensions that each can code, and its training."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skperco.codes._fixed_codes import (
+    BinaryCode,
+    IntegerCode,
+    train_binary_code,
+    train_integer_code,
+)
+from skperco.codes._residual_code import ResidualCode
+from skperco.codes._residual_training import train_residual_code
+from skperco.codes._scalar_training import train_scalar_code
+
+METHODS = ("residual", "product", "scalar", "int8", "int4", "binary")
+# Bits of each dimension, for methods that give the same number to all.
+FIXED_BITS = {"int8": 8, "int4": 4, "binary": 1}
+_BITS_PER_BYTE = 8
+_CODES: dict[str, type[Any]] = {"int8": IntegerCode, "int4": IntegerCode, "binary": BinaryCode}
+
+
+def dimension_limits(method: str, n_bytes: int) -> tuple[int, int]:
+    """Smallest and largest number of dimensions that a method codes in this number of bytes."""
+    if method in FIXED_BITS:
+        per_byte = _BITS_PER_BYTE // FIXED_BITS[method]
+        return per_byte * (n_bytes - 1) + 1, per_byte * n_bytes
+    least = n_bytes if method == "scalar" else 1
+    return least, max(least, _BITS_PER_BYTE * n_bytes)
+
+
+def train_code(
+    method: str,
+    embeddings: NDArray[np.float32],
+    n_bytes: int,
+    *,
+    beam_width: int,
+    sample_weight: NDArray[np.floating],
+    random_state: np.random.RandomState,
+    device: torch.device,
+) -> tuple[NDArray[np.intp], Any]:
+    """Train the code of a method.
+
+    Parameters
+    ----------
+    method : str
+        One of METHODS.
+    embeddings : ndarray of shape (n_rows, n_components), float32
+    n_bytes : int
+    beam_width : int
+        For residual codes.
+    sample_weight : ndarray of shape (n_rows,)
+    random_state : RandomState
+    device : torch.device
+
+    Returns
+    -------
+    order : ndarray of shape (n_components,)
+        The columns in the order in which the code takes them.
+    code : ResidualCode, IntegerCode or BinaryCode
+        On the CPU.
+    """
+    unchanged = np.arange(embeddings.shape[1])
+    if method == "binary":
+        return unchanged, train_binary_code(embeddings, n_bytes, sample_weight=sample_weight)
+    if method in FIXED_BITS:
+        bits = FIXED_BITS[method]
+        code = train_integer_code(embeddings, n_bytes, bits, sample_weight=sample_weight)
+        return unchanged, code
+    if method == "scalar":
+        return train_scalar_code(embeddings, n_bytes, sample_weight=sample_weight)
+    return train_residual_code(
+        embeddings,
+        n_bytes,
+        1 if method == "residual" else n_bytes,
+        beam_width=beam_width,
+        sample_weight=sample_weight,
+        random_state=random_state,
+        device=device,
+    )
+
+
+def code_of_state(method: str, state: dict[str, torch.Tensor]) -> Any:
+    """Restore a code from its state dict.
+
+    Raises a TypeError if it is not the state of a code of this method.
+    """
+    return _CODES.get(method, ResidualCode)(**state)

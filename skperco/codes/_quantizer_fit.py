@@ -1,0 +1,260 @@
+"""The fit of a quantizer: the choice of a candidate on held-out rows, and the final fit."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import RandomState
+from numpy.typing import NDArray
+
+from skperco.codes._encoder import (
+    CodeEncoder,
+    principal_rotation,
+    random_rotation,
+    scale_of_queries,
+)
+from skperco.codes._methods import FIXED_BITS, dimension_limits, train_code
+from skperco.dissimilarity._table import dissimilarity_table
+from skperco.training._holdout import HoldoutScorer
+from skperco.training._samples import Samples
+
+# Numbers of dimensions to choose from, per byte of a code: from 8 to 1 bits for each dimension,
+# and half as many steps between.
+_DIMENSIONS_PER_BYTE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+# Where the search begins; the best number for most budgets.
+_FIRST = 3
+# Up to this number of bytes, residual codes are candidates: for more, they take too long.
+_MAX_RESIDUAL_BYTES = 32
+_MAX_HELD_OUT = 1000
+# With fewer rows the validation scores are too noisy to compare codes.
+_MIN_HELD_OUT = 20
+_N_NEIGHBORS = 10
+# Candidates are compared with narrower beams, which take less time.
+_CANDIDATE_BEAM_WIDTH = 4
+# Rows from which the scale of queries is estimated.
+_MAX_QUERIES = 200
+_MAX_DOCUMENTS = 4000
+
+
+class Candidate(NamedTuple):
+    """A method, its number of dimensions, and whether the embedding is trained.
+
+    Attributes
+    ----------
+    method : str
+    n_components : int
+    trained : bool
+        False for the closed form: singular vectors, or a ridge regression onto the teacher.
+    """
+
+    method: str
+    n_components: int
+    trained: bool
+
+
+class CodeOptions(NamedTuple):
+    """Parameters of the estimator on which its fit depends."""
+
+    n_bytes: int
+    method: str
+    n_components: int | None
+    metric: str
+    rank_power: float
+    beam_width: int
+    validation_fraction: float
+    max_samples: int
+
+
+class CodeResult(NamedTuple):
+    """A fitted distiller and encoder, and how they were chosen.
+
+    Attributes
+    ----------
+    distiller : CoherenceDistiller
+    encoder : CodeEncoder
+        On the CPU.
+    candidate : Candidate
+    validation_scores : dict of Candidate to float
+        Empty if there was nothing to choose.
+    """
+
+    distiller: Any
+    encoder: CodeEncoder
+    candidate: Candidate
+    validation_scores: dict[Candidate, float]
+
+
+class QuantizerFit:
+    """Choice of a candidate by its scores on held-out rows, and a fit of it to all rows.
+
+    Parameters
+    ----------
+    options : CodeOptions
+    samples : Samples
+    new_distiller : callable
+        From (n_components, trained) to an unfitted distiller.
+    may_train : tuple of bool
+        Values of `trained` to try.
+    random_state : RandomState
+    device : torch.device
+    report : callable
+        Called with a message after each fit.
+    """
+
+    def __init__(
+        self,
+        options: CodeOptions,
+        samples: Samples,
+        *,
+        new_distiller: Callable[[int, bool], Any],
+        may_train: tuple[bool, ...],
+        random_state: RandomState,
+        device: torch.device,
+        report: Callable[[str], None],
+    ) -> None:
+        self.options = options
+        self.samples = samples
+        self.new_distiller = new_distiller
+        self.may_train = may_train
+        self.random_state = random_state
+        self.device = device
+        self.report = report
+
+    def run(self) -> CodeResult:
+        """Choose a candidate, and fit it to all rows."""
+        # Drawn first, so that repeated rows and weighted rows have the same seed.
+        self.seed = int(self.random_state.randint(2**31 - 1))
+        drawn = self.random_state.permutation(self.samples.rows)[: self.options.max_samples]
+        self.subset = self.samples.take(drawn)
+        self.scores: dict[Candidate, float] = {}
+        n_held_out = min(int(self.options.validation_fraction * len(drawn)), _MAX_HELD_OUT)
+        self.n_held_out = n_held_out if n_held_out >= _MIN_HELD_OUT else 0
+        candidate = self._choose()
+        width = self.options.beam_width
+        distiller, encoder = self._fit(candidate, self.samples, self.subset, width)
+        self.report(f"fitted to all rows: {_description(candidate)}")
+        return CodeResult(distiller, encoder, candidate, self.scores)
+
+    def _choose(self) -> Candidate:
+        """The candidate with the best score; the first one if rows are too few for scores."""
+        trained = self.may_train[0]
+        method, *others = self._methods()
+        sizes = self._sizes(method)
+        first = Candidate(method, sizes[min(_FIRST, len(sizes) - 1)], trained)
+        if not self.n_held_out or (len(sizes) == 1 and not others and len(self.may_train) == 1):
+            return first
+        self._split()
+        best = self._climb(first, sizes)
+        for method in others:
+            best = max(best, self._climb(best._replace(method=method), sizes), key=self._score)
+        for trained in self.may_train[1:]:
+            best = max(best, best._replace(trained=trained), key=self._score)
+        return best
+
+    def _climb(self, first: Candidate, sizes: list[int]) -> Candidate:
+        """The best number of dimensions, by hill climbing over neighboring numbers."""
+        best = position = sizes.index(first.n_components)
+        for direction in (1, -1):
+            position = best + direction
+            while 0 <= position < len(sizes):
+                rival = first._replace(n_components=sizes[position])
+                if self._score(rival) <= self._score(first._replace(n_components=sizes[best])):
+                    break
+                best, position = position, position + direction
+        return first._replace(n_components=sizes[best])
+
+    def _methods(self) -> list[str]:
+        """Methods to choose from."""
+        if self.options.method != "auto":
+            return [self.options.method]
+        few = self.options.n_bytes <= _MAX_RESIDUAL_BYTES
+        return ["product", "residual"] if few else ["product"]
+
+    def _sizes(self, method: str) -> list[int]:
+        """Numbers of dimensions to choose from, in ascending order."""
+        n_features = self.subset.X.shape[1]
+        if self.subset.teacher is not None:
+            n_features = min(n_features, self.subset.teacher.shape[1])
+        if self.options.n_components is not None:
+            return [self.options.n_components]
+        least, most = dimension_limits(method, self.options.n_bytes)
+        if method in FIXED_BITS:
+            return [min(most, n_features)]
+        wanted = {int(ratio * self.options.n_bytes) for ratio in _DIMENSIONS_PER_BYTE}
+        return sorted({min(max(size, least), most, n_features) for size in wanted})
+
+    def _split(self) -> None:
+        rows = np.arange(self.subset.n_rows)
+        self.held_out = self.subset.take(rows[: self.n_held_out])
+        self.rest = self.subset.take(rows[self.n_held_out :])
+        table = dissimilarity_table(
+            self.held_out.representation, self.samples.teacher_metric, device=self.device
+        )
+        weight = self.held_out.weight
+        self.scorer = HoldoutScorer(table, self.options.metric, weight, _N_NEIGHBORS)
+
+    def _score(self, candidate: Candidate) -> float:
+        """Mean of the criterion of exact and of coded queries on the held-out rows."""
+        if candidate not in self.scores:
+            width = min(self.options.beam_width, _CANDIDATE_BEAM_WIDTH)
+            distiller, encoder = self._fit(candidate, self.rest, self.rest, width)
+            embeddings = _embed(distiller, encoder, self.held_out)
+            decoded = encoder.decode(encoder.code.encode(embeddings))
+            pair = [one.numpy() for one in (embeddings, decoded)]
+            power = self.options.rank_power
+            scores = [self.scorer(pair[1], queries).criterion(power) for queries in pair]
+            self.scores[candidate] = float(np.mean(scores))
+            self.report(f"{_description(candidate)}: score {self.scores[candidate]:.4f}")
+        return self.scores[candidate]
+
+    def _fit(
+        self, candidate: Candidate, samples: Samples, subset: Samples, beam_width: int
+    ) -> tuple[Any, CodeEncoder]:
+        """Fit a distiller to samples, and a code to the embeddings of a subset of them."""
+        distiller = self.new_distiller(candidate.n_components, candidate.trained)
+        distiller.set_params(random_state=self.seed)
+        distiller.fit(samples.X, teacher_embeddings=samples.teacher, sample_weight=samples.weight)
+        embeddings = distiller.transform(subset.X).astype(np.float32, copy=False)
+        random_state = RandomState(self.seed)
+        is_angular = self.options.metric == "cosine"
+        offset, rotation = principal_rotation(embeddings, subset.weight, center=not is_angular)
+        if candidate.method == "binary":
+            # The signs of principal components, of different variances, would count the same.
+            rotation = random_rotation(len(rotation), random_state)
+        offset, rotation = offset.astype(np.float32), rotation.astype(np.float32)
+        embeddings = (embeddings - offset) @ rotation
+        order, code = train_code(
+            candidate.method,
+            embeddings,
+            self.options.n_bytes,
+            beam_width=beam_width,
+            sample_weight=subset.weight,
+            random_state=random_state,
+            device=self.device,
+        )
+        scale = self._scale_of_queries(embeddings[:, order], code) if is_angular else 1.0
+        encoder = CodeEncoder(
+            distiller.to_torch(),
+            code,
+            torch.from_numpy(offset),
+            torch.from_numpy(np.ascontiguousarray(rotation[:, order])),
+            torch.tensor(scale, dtype=torch.float32),
+            unit_norm=is_angular,
+        )
+        return distiller, encoder.eval()
+
+    def _scale_of_queries(self, embeddings: NDArray[np.float32], code: Any) -> float:
+        documents = torch.from_numpy(embeddings[:_MAX_DOCUMENTS])
+        decoded = code.decode(code.encode(documents)).numpy()
+        return scale_of_queries(embeddings[:_MAX_QUERIES], decoded)
+
+
+def _embed(distiller: Any, encoder: CodeEncoder, samples: Samples) -> torch.Tensor:
+    embeddings = torch.from_numpy(distiller.transform(samples.X)).float()
+    return (embeddings - encoder.offset) @ encoder.rotation
+
+
+def _description(candidate: Candidate) -> str:
+    kind = "trained" if candidate.trained else "closed form"
+    return f"{candidate.method} code of {candidate.n_components} dimensions, {kind}"

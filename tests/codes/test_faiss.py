@@ -1,0 +1,101 @@
+"""Indexes of FAISS hold the codes, and find the neighbors that decoded rows have."""
+
+import numpy as np
+import pytest
+
+from skperco import CoherenceQuantizer
+
+faiss = pytest.importorskip("faiss")
+
+EXPORTS = {
+    "product": {"n_bytes": 8, "n_components": 32},
+    "scalar": {"n_bytes": 8, "n_components": 32},
+    "residual": {"n_bytes": 3, "n_components": 16},
+    "int8": {"n_bytes": 16},
+    "int4": {"n_bytes": 16},
+}
+
+
+def fit(embeddings, method, **parameters):
+    quantizer = CoherenceQuantizer(method=method, random_state=0, device="cpu", **parameters)
+    return quantizer.fit(embeddings[:700])
+
+
+def nearest(queries, rows, k):
+    distances = ((queries[:, None].astype(np.float64) - rows) ** 2).sum(2)
+    return np.sort(distances, axis=1)[:, :k], np.argsort(distances, axis=1, kind="stable")[:, :k]
+
+
+def shared(first, second):
+    """Share of common entries of each pair of rows."""
+    pairs = zip(first.tolist(), second.tolist(), strict=True)
+    return np.mean([len(set(a) & set(b)) / len(a) for a, b in pairs])
+
+
+@pytest.mark.parametrize("method", EXPORTS)
+def test_an_index_finds_the_nearest_decoded_rows_for_euclidean_distances(embeddings, method):
+    quantizer = fit(embeddings, method, metric="euclidean", **EXPORTS[method])
+    index = quantizer.to_faiss()
+    assert index.is_trained
+    assert index.ntotal == 0
+    codes = quantizer.encode(embeddings)
+    index.add_sa_codes(codes)
+    queries = quantizer.transform_queries(embeddings[:100])
+    distances, found = index.search(queries, 10)
+    expected, _ = nearest(queries, quantizer.decode(codes), 10)
+    # Distances, since equal codes are ties, which may come in any order.
+    np.testing.assert_allclose(distances, expected, rtol=1e-3, atol=1e-4)
+    assert found.shape == (100, 10)
+
+
+@pytest.mark.parametrize("method", EXPORTS)
+def test_an_index_finds_nearly_the_neighbors_by_cosine(embeddings, method):
+    quantizer = fit(embeddings, method, **EXPORTS[method])
+    index = quantizer.to_faiss()
+    index.add_sa_codes(quantizer.encode(embeddings))
+    queries = quantizer.transform_queries(embeddings[:200])
+    _, found = index.search(queries, 10)
+    _, expected = nearest(queries, quantizer.transform(embeddings), 10)
+    # Without the scale of the queries, 0.85 of the neighbors of product codes are the same.
+    assert shared(found, expected) > 0.93
+
+
+def test_an_index_of_bits_finds_the_nearest_codes(embeddings):
+    quantizer = fit(embeddings, "binary", n_bytes=8)
+    index = quantizer.to_faiss()
+    codes = quantizer.encode(embeddings)
+    index.add(codes)
+    distances, _ = index.search(codes[:50], 10)
+    hamming = np.unpackbits(codes[:50, None] ^ codes, axis=2).sum(2)
+    np.testing.assert_array_equal(distances, np.sort(hamming, axis=1)[:, :10])
+
+
+def test_an_index_is_read_from_a_file(embeddings, tmp_path):
+    quantizer = fit(embeddings, "product", **EXPORTS["product"])
+    index = quantizer.to_faiss()
+    index.add_sa_codes(quantizer.encode(embeddings))
+    faiss.write_index(index, str(tmp_path / "index"))
+    queries = quantizer.transform_queries(embeddings[:20])
+    for one, other in zip(
+        index.search(queries, 5),
+        faiss.read_index(str(tmp_path / "index")).search(queries, 5),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_integer_codes_with_unused_bits_are_refused(embeddings):
+    quantizer = fit(embeddings, "int4", n_bytes=8, n_components=15)
+    with pytest.raises(ValueError, match="to_faiss needs integer codes without unused bits"):
+        quantizer.to_faiss()
+
+
+def test_codes_are_trained_without_faiss(embeddings, monkeypatch):
+    monkeypatch.setattr("skperco.codes._kmeans.has_module", lambda module: False)
+    without = fit(embeddings, "product", **EXPORTS["product"])
+    monkeypatch.undo()
+    scores = [
+        one.score(embeddings[700:])
+        for one in (without, fit(embeddings, "product", **EXPORTS["product"]))
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
