@@ -22,6 +22,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from skperco.codes._encoder import CodeEncoder
+from skperco.codes._export import CodeExportMixin
 from skperco.codes._faiss import FaissMixin
 from skperco.codes._files import QuantizerFileMixin
 from skperco.codes._methods import METHODS, dimension_limits
@@ -55,6 +56,7 @@ class CoherenceQuantizer(
     TransformerMixin,
     CallbackSupportMixin,
     QuantizerFileMixin,
+    CodeExportMixin,
     FaissMixin,
     BaseEstimator,
 ):
@@ -77,7 +79,7 @@ class CoherenceQuantizer(
           of its variance (transform coding);
         - "int8", "int4", "binary": 8 bits, 4 bits or one bit for each dimension, for databases
           that take only these: unsigned integers with zero point 128 or 8, and signs;
-        - "auto": product codes or, up to 32 bytes, residual codes.
+        - "auto": product codes or, up to 16 bytes, residual codes.
     n_components : int, default=None
         Number of dimensions that are coded. If None, it is chosen on held-out rows, between one
         and eight for each byte; for "int8", "int4" and "binary", it is as many as there are bits

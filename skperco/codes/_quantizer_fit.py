@@ -25,7 +25,7 @@ _DIMENSIONS_PER_BYTE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 # Where the search begins; the best number for most budgets.
 _FIRST = 3
 # Up to this number of bytes, residual codes are candidates: for more, they take too long.
-_MAX_RESIDUAL_BYTES = 32
+_MAX_RESIDUAL_BYTES = 16
 _MAX_HELD_OUT = 1000
 # With fewer rows the validation scores are too noisy to compare codes.
 _MIN_HELD_OUT = 20

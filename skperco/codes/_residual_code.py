@@ -112,7 +112,7 @@ def beam_search(
     residuals : torch.Tensor of shape (n_rows, n_kept, n_dimensions)
     """
     residuals = rows[:, None]
-    codes = torch.empty(len(rows), 1, 0, dtype=torch.int64, device=rows.device)
+    codes = rows.new_empty(rows.shape[0], 1, 0, dtype=torch.int64)
     for level in codebook:
         codes, residuals = extend_beam(codes, residuals, level, beam_width)
     return codes, residuals

@@ -116,17 +116,51 @@ class ExportMixin:
             If onnx or onnxscript is not installed.
         """
         module = self.to_torch()
-        for package in ("onnx", "onnxscript"):
-            import_extra(package, "onnx", "to write ONNX models")
         if example is None:
             example = np.zeros((_EXAMPLE_ROWS, self.n_features_in_), dtype=np.float32)
         rows = as_array(example, "example")
         rows = as_tensor(rows, device=torch.device("cpu"), dtype=input_dtype(rows))
-        replace_file(path, _onnx_model(module, rows))
+        write_onnx(path, module, rows, ["embeddings"], f"student ({_name(module.student)})")
 
 
-def _onnx_model(module: Embedder, rows: torch.Tensor) -> bytes:
-    """ONNX model of a module, whose first dimension is dynamic."""
+def _name(module: torch.nn.Module) -> str:
+    return type(module).__name__
+
+
+def write_onnx(
+    path: str | os.PathLike[str],
+    module: torch.nn.Module,
+    rows: torch.Tensor,
+    output_names: list[str],
+    name: str,
+) -> None:
+    """Write a module as an ONNX model, whose first dimension is dynamic.
+
+    Parameters
+    ----------
+    path : str or path-like
+    module : torch.nn.Module
+    rows : torch.Tensor of shape (n_rows, ...)
+        An example of its input.
+    output_names : list of str
+    name : str
+        Of the module, for error messages.
+
+    Raises
+    ------
+    ValueError
+        If PyTorch cannot export the module.
+    ImportError
+        If onnx or onnxscript is not installed.
+    """
+    for package in ("onnx", "onnxscript"):
+        import_extra(package, "onnx", "to write ONNX models")
+    replace_file(path, _onnx_model(module, rows, output_names, name))
+
+
+def _onnx_model(
+    module: torch.nn.Module, rows: torch.Tensor, output_names: list[str], name: str
+) -> bytes:
     try:
         # The warnings of PyTorch's exporter are about PyTorch itself.
         with _EXPORTING, torch.no_grad(), warnings.catch_warnings():
@@ -135,15 +169,13 @@ def _onnx_model(module: Embedder, rows: torch.Tensor) -> bytes:
                 module,
                 (rows,),
                 input_names=["rows"],
-                output_names=["embeddings"],
+                output_names=output_names,
                 dynamic_shapes=({0: torch.export.Dim("n_rows")},),
                 dynamo=True,
                 verbose=False,
             )
     except (RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"student ({type(module.student).__name__}) cannot be exported to ONNX: {error}"
-        ) from error
+        raise ValueError(f"{name} cannot be exported to ONNX: {error}") from error
     model = io.BytesIO()
     program.save(model)
     return model.getvalue()

@@ -387,3 +387,39 @@ def test_only_the_drawn_entries_of_a_precomputed_matrix_are_read():
             assert found == expected
             outcomes.add("score")
     assert outcomes == {"error", "score"}
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "manhattan"])
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10)
+def test_scores_of_other_anchors_agree_with_the_definition(metric, seed):
+    rng = np.random.default_rng(seed)
+    teacher, student, queries = (rng.normal(size=(9, 4)) for _ in range(3))
+    both = references.table(np.concatenate([queries, student]), metric)
+    student_table = both[:9, 9:].copy()
+    teacher_table = references.table(teacher, metric)
+    given_rows = {"metric": metric, "student_queries": queries}
+    assert perception_coherence_score(teacher, student, **given_rows) == pytest.approx(
+        references.perception_coherence(teacher_table, student_table)
+    )
+    assert neighbor_recall_score(teacher, student, n_neighbors=3, **given_rows) == pytest.approx(
+        references.neighbor_recall(teacher_table, student_table, 3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("queries", "metric", "message"),
+    [
+        (np.ones((5, 2)), "cosine", "student and student_queries must have the same number of col"),
+        (np.ones((4, 3)), "cosine", "must describe the same rows, got 5 and 4 rows"),
+        (np.full((5, 3), np.nan), "cosine", "student_queries contains NaN"),
+        (np.ones((5, 5)), "precomputed", "student_queries must be None if the metric is"),
+    ],
+)
+def test_other_anchors_that_do_not_match_raise_errors_that_name_them(queries, metric, message):
+    teacher = np.random.default_rng(0).normal(size=(5, 3))
+    student = references.table(teacher, "euclidean") if metric == "precomputed" else teacher
+    with pytest.raises(ValueError, match=message):
+        perception_coherence_score(
+            teacher, student, metric=metric, teacher_metric="cosine", student_queries=queries
+        )
