@@ -13,7 +13,7 @@ from skperco.utils._chunking import chunks
 
 _BITS_PER_BYTE = 8
 # Largest number of residuals in the k-means of a level: the residuals of a beam are many.
-_MAX_RESIDUALS = 2**15
+_MAX_RESIDUALS = 2**16
 _ROWS_PER_CHUNK = 2**11
 
 
