@@ -20,6 +20,8 @@ METHODS = ("residual", "product", "scalar", "int8", "int4", "binary")
 # Bits of each dimension, for methods that give the same number to all.
 FIXED_BITS = {"int8": 8, "int4": 4, "binary": 1}
 _BITS_PER_BYTE = 8
+# Wider beams hardly reduce the error of two bytes.
+_PRODUCT_BEAM_WIDTH = 4
 _CODES: dict[str, type[Any]] = {"int8": IntegerCode, "int4": IntegerCode, "binary": BinaryCode}
 
 
@@ -72,15 +74,28 @@ def train_code(
         return unchanged, code
     if method == "scalar":
         return train_scalar_code(embeddings, n_bytes, sample_weight=sample_weight)
+    n_groups = 1
+    if method == "product":
+        n_groups = _count_groups(n_bytes, embeddings.shape[1])
+        beam_width = min(beam_width, _PRODUCT_BEAM_WIDTH)
     return train_residual_code(
         embeddings,
         n_bytes,
-        1 if method == "residual" else n_bytes,
+        n_groups,
         beam_width=beam_width,
         sample_weight=sample_weight,
         random_state=random_state,
         device=device,
     )
+
+
+def _count_groups(n_bytes: int, n_components: int) -> int:
+    """Number of groups of dimensions of a product code.
+
+    With fewer than two dimensions for each byte, a byte would be too much for some dimensions and
+    too little for others: two bytes together code twice as many dimensions.
+    """
+    return n_bytes if 2 * n_bytes <= n_components else max(1, n_bytes // 2)
 
 
 def code_of_state(method: str, state: dict[str, torch.Tensor]) -> Any:

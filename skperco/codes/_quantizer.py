@@ -74,7 +74,8 @@ class CoherenceQuantizer(
         Number of bytes of a code, at most those of a row of X, or of the teacher, in float32.
     method : {"auto", "residual", "product", "scalar", "int8", "int4", "binary"}, default="auto"
         - "residual": a sum of one of 256 vectors for each byte, found by beam search;
-        - "product": one of 256 vectors for each byte, in a few dimensions of its own;
+        - "product": one of 256 vectors for each byte, in a few dimensions of its own; with fewer
+          than two dimensions for a byte, pairs of bytes are residual codes of a few dimensions;
         - "scalar": levels for each dimension, from 8 bits to none, in proportion to the logarithm
           of its variance (transform coding);
         - "int8", "int4", "binary": 8 bits, 4 bits or one bit for each dimension, for databases
