@@ -54,12 +54,17 @@ class CodeEncoder(torch.nn.Module):
         self.unit_norm = unit_norm
 
     def embed(self, rows: torch.Tensor) -> torch.Tensor:
-        """Embeddings without quantization, float32 of shape (n_rows, n_components)."""
-        return (self.embedder(rows) - self.offset) @ self.rotation
+        """Embeddings without quantization, float32 of shape (n_rows, n_components).
+
+        Autocast does not apply, here and in :meth:`forward`.
+        """
+        with torch.autocast(rows.device.type, enabled=False):
+            return (self.embedder(rows) - self.offset) @ self.rotation
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Codes of rows, uint8 of shape (n_rows, n_bytes)."""
-        return self.code.encode(self.embed(rows))
+        with torch.autocast(rows.device.type, enabled=False):
+            return self.code.encode(self.embed(rows))
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Embeddings of codes, float32 of shape (n_rows, n_components)."""

@@ -326,6 +326,7 @@ class CoherenceQuantizer(
         self, n_components: int, trained: bool, *, device: torch.device
     ) -> CoherenceDistiller:
         distiller = CoherenceDistiller() if self.distiller is None else clone(self.distiller)
+        distiller.set_output(transform="default")
         if not trained:
             distiller.set_params(max_iter=0)
         return distiller.set_params(

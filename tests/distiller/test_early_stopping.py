@@ -59,9 +59,9 @@ def test_validation_fraction_sets_the_number_of_rows_held_out(
 ):
     counts = []
 
-    def counted(fitted, subset, held_out, *rest):
-        counts.append((fitted.n_rows, held_out.n_rows))
-        return select_fraction(fitted, subset, held_out, *rest)
+    def counted(new_fit, held_out, plan, tol):
+        counts.append((new_fit(plan).samples.n_rows, held_out.n_rows))
+        return select_fraction(new_fit, held_out, plan, tol)
 
     monkeypatch.setattr("skperco.training._two_stage.select_fraction", counted)
     small(validation_fraction=validation_fraction).fit(rows)

@@ -83,6 +83,22 @@ def exported(tmp_path):
     return session.run(None, {"rows": X})[0]
 
 
+def codes(method):
+    """Results of the methods of a fitted quantizer."""
+    quantizer = skperco.CoherenceQuantizer(
+        1, method=method, beam_width=2, random_state=0, device="cpu"
+    ).fit(X)
+    encoded = quantizer.encode(X)
+    return [
+        encoded,
+        quantizer.decode(encoded),
+        quantizer.transform(torch.from_numpy(X)),
+        quantizer.transform_queries(X),
+        quantizer.score(X),
+        quantizer.to_torch()(torch.from_numpy(X)),
+    ]
+
+
 def loss(**parameters):
     """Value of the loss and, where gradients are on, its gradient."""
     student, teacher = torch.from_numpy(STUDENT).requires_grad_(), torch.from_numpy(TEACHER)
@@ -107,6 +123,10 @@ CALLS = {
     "CoherenceDistiller.fit_transform": lambda: small(max_iter=2).fit_transform(X),
     "CoherenceDistiller.save": saved_and_loaded,
     "CoherenceDistiller.to_onnx": exported,
+    "CoherenceQuantizer": lambda: codes("auto"),
+    "CoherenceQuantizer scalar": lambda: codes("scalar"),
+    "CoherenceQuantizer int8": lambda: codes("int8"),
+    "CoherenceQuantizer binary": lambda: codes("binary"),
     "Checkpoint": saved_and_loaded,
     "CoherenceCurveDisplay": lambda: (
         skperco.CoherenceCurveDisplay.from_embeddings(TEACHER, {"student": STUDENT})
