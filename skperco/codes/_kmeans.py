@@ -40,7 +40,7 @@ def kmeans_centers(
         If there are fewer distinct rows than clusters, all distinct rows, followed by copies of
         the first one.
     """
-    # NumPy sorts the rows; with many of them it is certain that they are more than the clusters.
+    # Distinct rows are counted among the first ones, and among all only if these are few.
     if len(rows) <= n_clusters or len(np.unique(rows[: 4 * n_clusters], axis=0)) <= n_clusters:
         distinct = np.unique(rows, axis=0)
         if len(distinct) <= n_clusters:

@@ -19,10 +19,9 @@ from skperco.dissimilarity._table import dissimilarity_table
 from skperco.training._holdout import HoldoutScorer
 from skperco.training._samples import Samples
 
-# Numbers of dimensions to choose from, per byte of a code: from 8 to 1 bits for each dimension,
-# and half as many steps between.
+# Numbers of dimensions to choose from, for each byte of a code: 8 bits to 1 bit for a dimension.
 _DIMENSIONS_PER_BYTE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-# Where the search begins; the best number for most budgets.
+# Index of the number with which the search begins, which is the best for most budgets.
 _FIRST = 3
 # Up to this number of bytes, residual codes are candidates: for more, they take too long.
 _MAX_RESIDUAL_BYTES = 16
