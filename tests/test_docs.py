@@ -13,6 +13,7 @@ DOCS = Path(__file__).parents[1] / "docs"
         ("user_guide.rst", []),
         ("scikit_learn.rst", []),
         ("deploy.rst", ["safetensors", "onnxscript", "onnxruntime"]),
+        ("codes.rst", ["faiss"]),
         ("scale_out.rst", ["dask.array"]),
     ],
 )
