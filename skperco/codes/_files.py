@@ -3,7 +3,6 @@
 import os
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
@@ -12,12 +11,13 @@ from skperco.codes._methods import METHODS, code_of_state
 from skperco.io._safetensors import write_file
 from skperco.io._save_load import load_file
 from skperco.io._serialization import (
-    Unwritable,
+    check_given,
     checked,
     checked_list,
+    checked_names,
     decoded,
-    encoded,
     pack,
+    packed_parameters,
     part,
     unpack,
 )
@@ -102,14 +102,9 @@ class QuantizerFileMixin:
 
 def _pack(quantizer: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Convert a fitted quantizer to a document of JSON types and tensors."""
-    parameters, missing = {}, []
-    for name, value in quantizer.get_params(deep=False).items():
-        if name == _DISTILLER:
-            continue
-        try:
-            parameters[name] = encoded(value)
-        except Unwritable:
-            missing.append(name)
+    given = quantizer.get_params(deep=False)
+    del given[_DISTILLER]
+    parameters, missing = packed_parameters(given)
     document, tensors = pack(quantizer.distiller_)
     tensors = {f"{_DISTILLER}/{name}": value for name, value in tensors.items()}
     state = quantizer.encoder_.code.state_dict() | {
@@ -149,17 +144,8 @@ def _unpack(
     """Make a quantizer from a document and tensors."""
     if document.get("class") != cls.__name__:
         raise ValueError(f"it holds a {document.get('class')!r}, not a {cls.__name__}.")
-    missing = checked_list(document["missing"], str)
-    absent = [name for name in missing if name not in given]
-    if absent:
-        raise ValueError(
-            f"{' and '.join(absent)} must be passed, since a file contains no code: "
-            f"load(path, {', '.join(f'{name}=...' for name in absent)})."
-        )
+    check_given(cls, checked_list(document["missing"], str), given)
     parameters = {name: decoded(value) for name, value in document["parameters"].items()}
-    unknown = given.keys() - cls._get_param_names()
-    if unknown:
-        raise ValueError(f"{sorted(unknown)[0]!r} is not a parameter of {cls.__name__}.")
     quantizer = cls(**{**parameters, **given})
     quantizer._validate_params()
     quantizer.device = device_here(quantizer.device)
@@ -186,8 +172,8 @@ def _checked_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
         for method, size, trained, score in checked(attributes["validation_scores_"], list)
     }
     if "feature_names_in_" in attributes:
-        names = checked_list(attributes["feature_names_in_"], str)
-        result["feature_names_in_"] = np.array(names, dtype=object)
+        names = attributes["feature_names_in_"]
+        result["feature_names_in_"] = checked_names(names, attributes["n_features_in_"])
     if _OUTPUT in attributes:
         result[_OUTPUT] = {"transform": checked(attributes[_OUTPUT], str)}
     return result

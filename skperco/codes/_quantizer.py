@@ -26,12 +26,12 @@ from skperco.codes._export import CodeExportMixin
 from skperco.codes._faiss import FaissMixin
 from skperco.codes._files import QuantizerFileMixin
 from skperco.codes._methods import METHODS, dimension_limits
-from skperco.codes._progress import CodeProgress
 from skperco.codes._quantizer_fit import CodeOptions, QuantizerFit
 from skperco.distiller import CoherenceDistiller
 from skperco.metrics._scores import perception_coherence_score
 from skperco.students._embed import apply_to_rows
 from skperco.training._check_samples import check_samples
+from skperco.training._progress import Progress
 from skperco.training._samples import Samples
 from skperco.utils._arrays import as_array
 from skperco.utils._dask import LazyOutputMixin, embed_lazily, is_lazy
@@ -250,7 +250,8 @@ class CoherenceQuantizer(
         samples = self._check_fit_input(X, y, teacher_embeddings, sample_weight)
         self._check_sizes(samples)
         device = device_of(X, self.device)
-        progress = CodeProgress(self, self._init_callback_context(max_subtasks=_MAX_FITS), samples)
+        progress = Progress(self, self._init_callback_context(max_subtasks=_MAX_FITS))
+        progress.begin(samples, n_students=1)
         result = QuantizerFit(
             CodeOptions(*(getattr(self, name) for name in CodeOptions._fields)),
             samples,
@@ -268,7 +269,7 @@ class CoherenceQuantizer(
         }
         self.n_bytes_ = self.n_bytes
         self.metric_, self.teacher_metric_ = self.metric, samples.teacher_metric
-        progress.end()
+        progress.end({})
         return self
 
     def _check_metric(self) -> None:
@@ -286,9 +287,8 @@ class CoherenceQuantizer(
         sample_weight: ArrayLike | None,
     ) -> Samples:
         rows = check_rows(self, X, reset=True, ensure_min_samples=2)
-        teacher_metric = self.metric if self.teacher_metric is None else self.teacher_metric
         teacher = given_teacher(y, teacher_embeddings)
-        return check_samples(rows, teacher, teacher_metric, sample_weight, min_samples=2)
+        return check_samples(rows, teacher, self._teacher_metric, sample_weight, min_samples=2)
 
     def _check_sizes(self, samples: Samples) -> None:
         """Raise a ValueError if there are too few dimensions for the bytes, or too many."""
@@ -537,12 +537,15 @@ class CoherenceQuantizer(
             self.device = device_here(self.device)
 
     @property
+    def _teacher_metric(self) -> Metric:
+        return self.metric if self.teacher_metric is None else self.teacher_metric
+
+    @property
     def _n_features_out(self) -> int:
         return self.n_components_
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        metric = self.metric if self.teacher_metric is None else self.teacher_metric
-        tags.input_tags.sparse = is_sparse_metric(metric)
+        tags.input_tags.sparse = is_sparse_metric(self._teacher_metric)
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -16,7 +16,7 @@ from skperco.codes._encoder import (
 )
 from skperco.codes._methods import FIXED_BITS, dimension_limits, train_code
 from skperco.dissimilarity._table import dissimilarity_table
-from skperco.training._holdout import HoldoutScorer
+from skperco.training._holdout import HoldoutScorer, count_held_out
 from skperco.training._samples import Samples
 
 # Numbers of dimensions to choose from, for each byte of a code: 8 bits to 1 bit for a dimension.
@@ -25,9 +25,6 @@ _DIMENSIONS_PER_BYTE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 _FIRST = 3
 # Up to this number of bytes, residual codes are candidates: for more, they take too long.
 _MAX_RESIDUAL_BYTES = 16
-_MAX_HELD_OUT = 1000
-# With fewer rows the validation scores are too noisy to compare codes.
-_MIN_HELD_OUT = 20
 _N_NEIGHBORS = 10
 # Candidates are compared with narrower beams, which take less time.
 _CANDIDATE_BEAM_WIDTH = 4
@@ -127,8 +124,7 @@ class QuantizerFit:
         drawn = self.random_state.permutation(self.samples.rows)[: self.options.max_samples]
         self.subset = self.samples.take(drawn)
         self.scores: dict[Candidate, float] = {}
-        n_held_out = min(int(self.options.validation_fraction * len(drawn)), _MAX_HELD_OUT)
-        self.n_held_out = n_held_out if n_held_out >= _MIN_HELD_OUT else 0
+        self.n_held_out = count_held_out(len(drawn), self.options.validation_fraction)
         candidate = self._choose()
         width = self.options.beam_width
         distiller, encoder = self._fit(candidate, self.samples, self.subset, width)

@@ -120,11 +120,8 @@ class ExportMixin:
             example = np.zeros((_EXAMPLE_ROWS, self.n_features_in_), dtype=np.float32)
         rows = as_array(example, "example")
         rows = as_tensor(rows, device=torch.device("cpu"), dtype=input_dtype(rows))
-        write_onnx(path, module, rows, ["embeddings"], f"student ({_name(module.student)})")
-
-
-def _name(module: torch.nn.Module) -> str:
-    return type(module).__name__
+        name = f"student ({type(module.student).__name__})"
+        write_onnx(path, module, rows, ["embeddings"], name)
 
 
 def write_onnx(
@@ -161,6 +158,7 @@ def write_onnx(
 def _onnx_model(
     module: torch.nn.Module, rows: torch.Tensor, output_names: list[str], name: str
 ) -> bytes:
+    """ONNX model of a module; arguments as in :func:`write_onnx`."""
     try:
         # The warnings of PyTorch's exporter are about PyTorch itself.
         with _EXPORTING, torch.no_grad(), warnings.catch_warnings():

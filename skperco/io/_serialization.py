@@ -40,7 +40,7 @@ _FITTED_METRICS = ("metric_", "teacher_metric_")
 _SERIES = ("loss_curve_", "validation_scores_", "validation_fractions_")
 
 
-class Unwritable(Exception):
+class _Unwritable(Exception):
     """A value that cannot be converted to JSON."""
 
 
@@ -57,13 +57,7 @@ def pack(distiller: Any) -> tuple[_Document, _Tensors]:
         Of values that JSON supports.
     tensors : dict of str to torch.Tensor
     """
-    parameters: dict[str, Any] = {}
-    missing: list[str] = []
-    for name, value in distiller.get_params(deep=False).items():
-        try:
-            parameters[name] = encoded(value)
-        except Unwritable:
-            missing.append(name)
+    parameters, missing = packed_parameters(distiller.get_params(deep=False))
     for name in _code_of_the_fit(distiller):
         if name not in missing:
             del parameters[name]
@@ -109,7 +103,7 @@ def unpack(cls: type[Any], document: _Document, tensors: _Tensors, given: dict[s
     """
     if document.get("class") != cls.__name__:
         raise ValueError(f"it holds a {document.get('class')!r}, not a {cls.__name__}.")
-    _check_given(cls, checked_list(document["missing"], str), given)
+    check_given(cls, checked_list(document["missing"], str), given)
     _check_names(document, tensors)
     parameters = {name: decoded(value) for name, value in document["parameters"].items()}
     distiller = cls(**{**parameters, **given})
@@ -155,7 +149,20 @@ def _metrics_of(metric: Metric, teacher_metric: Metric | None) -> dict[str, Metr
     return dict(zip(_METRICS, (metric, teacher_metric), strict=True))
 
 
-def _check_given(cls: type[Any], missing: list[str], given: dict[str, Any]) -> None:
+def packed_parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Convert parameters to JSON types; those that contain code are only named, in the list."""
+    packed: dict[str, Any] = {}
+    missing: list[str] = []
+    for name, value in parameters.items():
+        try:
+            packed[name] = _encoded(value)
+        except _Unwritable:
+            missing.append(name)
+    return packed, missing
+
+
+def check_given(cls: type[Any], missing: list[str], given: dict[str, Any]) -> None:
+    """Raise a ValueError if a parameter is unknown, or missing from a file and not given."""
     known = cls._get_param_names()
     for name in given:
         if name not in known:
@@ -170,7 +177,7 @@ def _check_given(cls: type[Any], missing: list[str], given: dict[str, Any]) -> N
         )
 
 
-def encoded(value: Any) -> Any:
+def _encoded(value: Any) -> Any:
     """Convert a parameter to JSON types."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -179,15 +186,16 @@ def encoded(value: Any) -> Any:
     if isinstance(value, torch.device):
         return str(value)
     if isinstance(value, (tuple, list)):
-        return {type(value).__name__: [encoded(entry) for entry in value]}
+        return {type(value).__name__: [_encoded(entry) for entry in value]}
     if isinstance(value, np.ndarray) and value.ndim == 1:
-        return {"list": [encoded(entry) for entry in value]}
+        return {"list": [_encoded(entry) for entry in value]}
     if isinstance(value, np.random.RandomState):
         return {"RandomState": _encoded_random_state(value)}
-    raise Unwritable
+    raise _Unwritable
 
 
 def decoded(value: Any) -> Any:
+    """Convert a parameter back from JSON types."""
     if isinstance(value, list):
         raise ValueError(f"it has a list without its type, {value!r}.")
     if not isinstance(value, dict):
@@ -202,7 +210,7 @@ def _encoded_random_state(random_state: np.random.RandomState) -> list[Any]:
     state: Any = random_state.get_state()
     kind, keys, *rest = state
     if kind != "MT19937":
-        raise Unwritable
+        raise _Unwritable
     return [kind, keys.tolist(), *rest]
 
 
@@ -249,15 +257,20 @@ def _checked_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
         elif name in _SERIES:
             result[name] = checked_list(value, float)
         elif name == "feature_names_in_":
-            names = checked_list(value, str)
-            if len(names) != attributes["n_features_in_"]:
-                raise ValueError("its number of feature names is not its number of features.")
-            result[name] = np.array(names, dtype=object)
+            result[name] = checked_names(value, attributes["n_features_in_"])
         elif name == _OUTPUT:
             result[name] = {"transform": checked(value, str)}
         else:
             raise ValueError(f"it has an unknown attribute, {name!r}.")
     return result
+
+
+def checked_names(values: Any, n_features: int) -> NDArray[Any]:
+    """Return the names of all features as an array, or raise a ValueError."""
+    names = checked_list(values, str)
+    if len(names) != n_features:
+        raise ValueError("its number of feature names is not its number of features.")
+    return np.array(names, dtype=object)
 
 
 def checked(value: Any, kind: type[Any]) -> Any:
@@ -268,6 +281,7 @@ def checked(value: Any, kind: type[Any]) -> Any:
 
 
 def checked_list(values: Any, kind: type[Any]) -> list[Any]:
+    """Return a list, or raise a ValueError if a value is not of exactly this type."""
     return [checked(value, kind) for value in checked(values, list)]
 
 
@@ -329,7 +343,7 @@ def _packed_stream(stream: Stream, random_state: Any) -> tuple[_Document, _Tenso
         "n_seen": int(stream.n_seen),
         "n_learned": int(stream.n_learned),
         # Without a seed, the stream shares the random state of the distiller.
-        "random_state": encoded(stream.random_state) if _is_seed(random_state) else None,
+        "random_state": _encoded(stream.random_state) if _is_seed(random_state) else None,
         "shapes": {},
     }
     tensors: _Tensors = {}

@@ -15,6 +15,15 @@ from skperco.utils._types import Metric
 # Largest coherence loss accepted in exchange for recall, relative to the best point on the
 # interpolation path. Beyond it recall no longer improves.
 _PATH_TOLERANCE = 3e-3
+_MAX_HELD_OUT = 1000
+# With fewer rows the validation scores are too noisy to compare students.
+_MIN_HELD_OUT = 20
+
+
+def count_held_out(n_rows: int, validation_fraction: float) -> int:
+    """Number of rows to hold out; 0 if they would be too few for a comparison."""
+    n_held_out = min(int(validation_fraction * n_rows), _MAX_HELD_OUT)
+    return n_held_out if n_held_out >= _MIN_HELD_OUT else 0
 
 
 class HoldoutScores(NamedTuple):

@@ -1,4 +1,4 @@
-"""Progress of a fit in rounds: printed, logged, and passed to scikit-learn's callbacks."""
+"""Progress of a fit: printed, logged, and passed to scikit-learn's callbacks."""
 
 import logging
 import time
@@ -18,14 +18,14 @@ _LOGGER.addHandler(logging.NullHandler())
 
 
 class Progress:
-    """Reports the steps of all students of a fit.
+    """Reports the steps of all students of a fit, or its parts.
 
     Every student is a stage of the fit, and its steps are divided into a few rounds. For callbacks
     the fit is a task, its stages are subtasks, and their rounds are subtasks of those.
 
     Parameters
     ----------
-    estimator : CoherenceDistiller
+    estimator : CoherenceDistiller or CoherenceQuantizer
     context : CallbackContext
         Of the fit.
     """
@@ -87,6 +87,13 @@ class Progress:
                 break
         self.forecast.end_steps()
         self._end(stage, attributes)
+
+    def report(self, message: str) -> None:
+        """Say that a part of the fit has ended, which for callbacks is a subtask."""
+        self.say("{}", message)
+        task = self.context.subcontext("part")
+        task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        self._end(task, {})
 
     def end(self, attributes: dict[str, Any]) -> None:
         """End the fit, with the fitted attributes of the estimator."""

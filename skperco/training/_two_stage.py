@@ -14,6 +14,7 @@ from skperco.closed_form._landmark_mds import teacher_coordinates
 from skperco.students._custom import check_module, contiguous, new_module
 from skperco.training._distributed import Processes
 from skperco.training._early_stopping import FRACTIONS, EarlyStoppingResult, select_fraction
+from skperco.training._holdout import count_held_out
 from skperco.training._plan import Plan
 from skperco.training._progress import Progress
 from skperco.training._samples import Samples
@@ -23,9 +24,6 @@ from skperco.training._subset import TrainingSubset
 from skperco.utils._types import Metric
 
 _DEFAULT_COMPONENTS = 64
-_MAX_HELD_OUT = 1000
-# With fewer rows the validation scores are too noisy to compare students.
-_MIN_HELD_OUT = 20
 # Learning rates of learning_rate_init="auto". The smaller one regularizes transfers.
 _LEARNING_RATE = 0.1
 _TRANSFER_LEARNING_RATE = 0.03
@@ -201,8 +199,9 @@ class TwoStageFit:
         return fit.student
 
     def _count_held_out(self, n_rows: int) -> int:
-        n_held_out = min(int(self.options.validation_fraction * n_rows), _MAX_HELD_OUT)
-        return n_held_out if self.options.early_stopping and n_held_out >= _MIN_HELD_OUT else 0
+        if not self.options.early_stopping:
+            return 0
+        return count_held_out(n_rows, self.options.validation_fraction)
 
     def _plan(self, module_seed: int) -> Plan:
         options = self.options
