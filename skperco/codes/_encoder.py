@@ -116,8 +116,8 @@ def scale_of_queries(queries: NDArray[np.float32], decoded: NDArray[np.float32])
     """Scale of unit queries q for which |t q - c| orders decoded rows c nearly as cosines do.
 
     With s = q.c and n = |c|, the cosine is s / n, and the squared distance orders as n^2 - 2 t s.
-    Near (s, n) both have the same contours for t = n^2 / s. The scale is that of the mean s of the
-    tenth neighbors, which an approximation should place right, and of the mean n^2.
+    Near a point (s, n) both have the same contours if t = n^2 / s. The scale is computed from the
+    mean of s over the tenth neighbors of the queries, and from the mean of n^2.
 
     Parameters
     ----------

@@ -5,16 +5,16 @@ import torch
 from numpy.typing import NDArray
 
 _BITS_PER_BYTE = 8
-# Steps to choose from: the largest level, as a fraction of the largest entry.
+# Steps to choose from, by the value of the largest level as a fraction of the largest entry.
 _RANGES = np.geomspace(0.1, 1, 50)
 
 
 class IntegerCode(torch.nn.Module):
     """Unsigned integers of 4 or 8 bits with one step for all dimensions.
 
-    The zero point is 8 or 128. Since the step is the same for all dimensions, inner products of
-    the integers, less the zero point, order rows as their decoded embeddings do. Of two
-    dimensions that share a byte, the first one has the low bits.
+    The zero point is 8 or 128. Since the step is the same for all dimensions, the integers minus
+    the zero point have the same cosines as the decoded embeddings. Of two dimensions that share a
+    byte, the first one has the low bits.
 
     Parameters
     ----------

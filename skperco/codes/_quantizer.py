@@ -76,8 +76,8 @@ class CoherenceQuantizer(
         - "residual": a sum of one of 256 vectors for each byte, found by beam search;
         - "product": one of 256 vectors for each byte, in a few dimensions of its own; with fewer
           than two dimensions for a byte, pairs of bytes are residual codes of a few dimensions;
-        - "scalar": levels for each dimension, from 8 bits to none, in proportion to the logarithm
-          of its variance (transform coding);
+        - "scalar": levels for each dimension (transform coding), with at most 8 bits; dimensions
+          of larger variance have more;
         - "int8", "int4", "binary": 8 bits, 4 bits or one bit for each dimension, for databases
           that take only these: unsigned integers with zero point 128 or 8, and signs;
         - "auto": product codes or, up to 16 bytes, residual codes.
@@ -98,7 +98,8 @@ class CoherenceQuantizer(
         default parameters. With a teacher, or with fewer bits than features, it is trained if
         that improves the held-out scores; otherwise it keeps its closed form.
     beam_width : int, default=16
-        Number of partial codes that the encoding of residual codes keeps for each row.
+        Number of partial codes that encoding keeps for each row, if several bytes code the same
+        dimensions; at most 4 of them for product codes.
     validation_fraction : float, default=0.1
         Fraction of the rows to hold out, up to 1,000 rows. With fewer than 20 held-out rows
         nothing is chosen by scores.
@@ -243,8 +244,8 @@ class CoherenceQuantizer(
         Raises
         ------
         ValueError
-            If `n_bytes` or `n_components` is too large for the data or for the method, or `metric`
-            is none that codes can serve; and as in :meth:`CoherenceDistiller.fit`.
+            If `n_bytes` or `n_components` is too large for the data or for the method; if codes
+            do not support `metric`; and as in :meth:`CoherenceDistiller.fit`.
         """
         self._check_metric()
         samples = self._check_fit_input(X, y, teacher_embeddings, sample_weight)
