@@ -1,7 +1,45 @@
-"""Allocation of bits to dimensions, and of dimensions to groups that share bytes."""
+"""Weights of errors, and allocation of bits to dimensions and of dimensions to groups."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Exponent of the variances in the weights of errors.
+_WEIGHT_POWER = 0.3
+# Smallest variance that is told from zero, relative to the largest one.
+_LEAST_VARIANCE = 1e-6
+
+
+def mean_squares(
+    embeddings: NDArray[np.float32], sample_weight: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Weighted means of the squares of each dimension."""
+    return np.average(embeddings.astype(np.float64) ** 2, axis=0, weights=sample_weight)
+
+
+def error_weights(variances: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Weights of the errors of each dimension that keep most of the ranking.
+
+    An error e of a coded row changes its inner product with a query q by q.e, whose mean square
+    over the queries is the sum of v * e^2, where v is the variance of a dimension. Score-aware
+    quantization (Guo et al., 2020) therefore weights errors by the square root of v before they
+    are squared. This is best for the order of all rows, but near neighbors also differ in the
+    dimensions of small variance. The weights v^0.3 are a compromise, with which codes keep more
+    of both than with equal weights.
+
+    Parameters
+    ----------
+    variances : ndarray of shape (n_dimensions,)
+
+    Returns
+    -------
+    weights : ndarray of shape (n_dimensions,), float32
+        At most 1, and positive.
+    """
+    largest = variances.max()
+    if not largest:
+        return np.ones(len(variances), dtype=np.float32)
+    relative = np.maximum(variances / largest, _LEAST_VARIANCE)
+    return (relative**_WEIGHT_POWER).astype(np.float32)
 
 
 def water_filling(variances: NDArray[np.floating], n_bits: int) -> NDArray[np.float64]:

@@ -72,44 +72,12 @@ class CodeEncoder(torch.nn.Module):
         return unit_rows(embeddings) if self.unit_norm else embeddings
 
 
-def principal_rotation(
-    embeddings: NDArray[np.float32], sample_weight: NDArray[np.floating], *, center: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Offset, and the rotation after which the columns of the embeddings are uncorrelated.
-
-    Parameters
-    ----------
-    embeddings : ndarray of shape (n_rows, n_components), float32
-    sample_weight : ndarray of shape (n_rows,)
-    center : bool
-        Whether the offset is the mean; zero otherwise, and then the second moments are
-        diagonalized in place of the covariances.
-
-    Returns
-    -------
-    offset : ndarray of shape (n_components,)
-    rotation : ndarray of shape (n_components, n_components)
-        Its columns are in descending order of variance.
-    """
-    n_components = embeddings.shape[1]
-    offset = np.zeros(n_components)
-    if center:
-        offset += np.average(embeddings, axis=0, weights=sample_weight)
-    rows = embeddings - offset
-    moments = rows.T @ (sample_weight[:, None] * rows)
-    _, vectors = np.linalg.eigh(moments)
-    # The sign of an eigenvector is arbitrary: its largest entry is made positive.
-    peaks = np.abs(vectors).argmax(0)
-    signs = np.where(vectors[peaks, np.arange(n_components)] < 0, -1, 1)
-    return offset, (vectors * signs)[:, ::-1]
-
-
-def random_rotation(n_components: int, random_state: np.random.RandomState) -> NDArray[np.float64]:
+def random_rotation(n_components: int, random_state: np.random.RandomState) -> NDArray[np.float32]:
     """Draw a random orthogonal matrix of shape (n_components, n_components)."""
     normal = random_state.standard_normal((n_components, n_components))
     q, r = np.linalg.qr(normal)
     # With the signs of the diagonal the distribution is uniform (Mezzadri, 2007).
-    return q * np.where(np.diag(r) < 0, -1, 1)
+    return (q * np.where(np.diag(r) < 0, -1, 1)).astype(np.float32)
 
 
 def scale_of_queries(queries: NDArray[np.float32], decoded: NDArray[np.float32]) -> float:

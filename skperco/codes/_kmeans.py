@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from skperco.closed_form._truncated_svd import gram_matrix
 from skperco.utils._optional_imports import has_module, import_extra
 
-# Iterations in the first dimensions, which cost little, and after each doubling.
-_FIRST_ITER = 25
+# Iterations in the first dimensions, and after each doubling.
+_FIRST_ITER = 10
 _N_ITER = 10
 # Progressive k-means begins with this number of principal dimensions, and then doubles it.
 _FIRST_DIMENSIONS = 4
@@ -49,7 +50,7 @@ def kmeans_centers(
     seed = int(random_state.randint(2**31 - 1))
     cluster = _by_faiss if has_module("faiss") else _by_scikit_learn
     n_dimensions = rows.shape[1]
-    _, _, vectors = np.linalg.svd(_gram_matrix(rows, sample_weight))
+    _, _, vectors = np.linalg.svd(gram_matrix(rows, sample_weight))
     rotation = vectors.T.astype(np.float32)
     rotated = rows @ rotation
     drawn = random_state.choice(len(rows), n_clusters, replace=False)
@@ -62,12 +63,6 @@ def kmeans_centers(
         centers = np.pad(centers, ((0, 0), (0, added)))
         centers = cluster(rotated[:, :width], centers, sample_weight, _N_ITER, seed)
     return centers @ rotation.T
-
-
-def _gram_matrix(
-    rows: NDArray[np.float32], sample_weight: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    return rows.T @ (sample_weight[:, None] * rows)
 
 
 def _by_faiss(

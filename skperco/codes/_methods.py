@@ -1,11 +1,13 @@
 """The methods of coding: the dimensions that each can code, and its training."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skperco.codes._allocation import error_weights, mean_squares
 from skperco.codes._fixed_codes import (
     BinaryCode,
     IntegerCode,
@@ -22,6 +24,12 @@ FIXED_BITS = {"int8": 8, "int4": 4, "binary": 1}
 _BITS_PER_BYTE = 8
 # Wider beams hardly reduce the error of two bytes.
 _PRODUCT_BEAM_WIDTH = 4
+# Up to this number of bytes, a residual code has one group of dimensions. More bytes are divided
+# among groups of the other number, since the training takes the longer the more dimensions follow
+# each other in the levels of a group.
+_MAX_BYTES_OF_ONE_GROUP = 16
+_BYTES_OF_A_GROUP = 8
+_NO_LIMIT = 2**31 - 1
 _CODES: dict[str, type[Any]] = {"int8": IntegerCode, "int4": IntegerCode, "binary": BinaryCode}
 
 
@@ -30,8 +38,9 @@ def dimension_limits(method: str, n_bytes: int) -> tuple[int, int]:
     if method in FIXED_BITS:
         per_byte = _BITS_PER_BYTE // FIXED_BITS[method]
         return per_byte * (n_bytes - 1) + 1, per_byte * n_bytes
-    least = n_bytes if method == "scalar" else 1
-    return least, max(least, _BITS_PER_BYTE * n_bytes)
+    if method == "scalar":
+        return n_bytes, _BITS_PER_BYTE * n_bytes
+    return 1, _NO_LIMIT
 
 
 def train_code(
@@ -72,16 +81,16 @@ def train_code(
         bits = FIXED_BITS[method]
         code = train_integer_code(embeddings, n_bytes, bits, sample_weight=sample_weight)
         return unchanged, code
+    weights = error_weights(mean_squares(embeddings, sample_weight))
     if method == "scalar":
-        return train_scalar_code(embeddings, n_bytes, sample_weight=sample_weight)
-    n_groups = 1
+        return train_scalar_code(embeddings, n_bytes, weights=weights, sample_weight=sample_weight)
     if method == "product":
-        n_groups = _count_groups(n_bytes, embeddings.shape[1])
         beam_width = min(beam_width, _PRODUCT_BEAM_WIDTH)
     return train_residual_code(
         embeddings,
         n_bytes,
-        n_groups,
+        _count_groups(method, n_bytes, embeddings.shape[1]),
+        weights=weights,
         beam_width=beam_width,
         sample_weight=sample_weight,
         random_state=random_state,
@@ -89,12 +98,15 @@ def train_code(
     )
 
 
-def _count_groups(n_bytes: int, n_components: int) -> int:
-    """Number of groups of dimensions of a product code.
+def _count_groups(method: str, n_bytes: int, n_components: int) -> int:
+    """Number of groups of dimensions.
 
-    With fewer than two dimensions for each byte, a byte would be too much for some dimensions and
-    too little for others: two bytes together code twice as many dimensions.
+    In a product code with fewer than two dimensions for each byte, a byte would be too much for
+    some dimensions and too little for others: two bytes together code twice as many dimensions.
     """
+    if method == "residual":
+        few = n_bytes <= _MAX_BYTES_OF_ONE_GROUP
+        return 1 if few else math.ceil(n_bytes / _BYTES_OF_A_GROUP)
     return n_bytes if 2 * n_bytes <= n_components else max(1, n_bytes // 2)
 
 

@@ -40,9 +40,9 @@ from skperco.utils._global_settings import default_settings
 from skperco.utils._types import Metric
 from skperco.utils._validation import check_output, check_rows, given_teacher, is_sparse_metric
 
-# At most this many candidates are fitted: seven numbers of dimensions for each of two methods,
-# with and without training, and the final fit.
-_MAX_FITS = 29
+# At most this many fits: seven numbers of dimensions of product codes, four of residual codes,
+# training of the distiller, and the final fit.
+_MAX_FITS = 13
 _SINGLE_BYTES = 4
 _ROWS_PER_CHUNK = 2**13
 # The beam search keeps many residuals for each row.
@@ -73,18 +73,20 @@ class CoherenceQuantizer(
     n_bytes : int, default=64
         Number of bytes of a code, at most those of a row of X, or of the teacher, in float32.
     method : {"auto", "residual", "product", "scalar", "int8", "int4", "binary"}, default="auto"
-        - "residual": a sum of one of 256 vectors for each byte, found by beam search;
+        - "residual": a sum of one of 256 vectors for each byte, found by beam search; for more
+          than 16 bytes, the dimensions are divided into groups that have 8 bytes each;
         - "product": one of 256 vectors for each byte, in a few dimensions of its own; with fewer
           than two dimensions for a byte, pairs of bytes are residual codes of a few dimensions;
         - "scalar": levels for each dimension (transform coding), with at most 8 bits; dimensions
           of larger variance have more;
         - "int8", "int4", "binary": 8 bits, 4 bits or one bit for each dimension, for databases
           that take only these: unsigned integers with zero point 128 or 8, and signs;
-        - "auto": product codes or, up to 16 bytes, residual codes.
+        - "auto": product codes or, up to 32 bytes, residual codes, which keep more, but take ten
+          times as long to encode.
     n_components : int, default=None
-        Number of dimensions that are coded. If None, it is chosen on held-out rows, between one
-        and eight for each byte; for "int8", "int4" and "binary", it is as many as there are bits
-        for, and at most the number of features.
+        Number of dimensions that are coded. If None, it is chosen on held-out rows: one to eight
+        for each byte, and for "residual" up to 48, but at most 512 dimensions. For "int8", "int4"
+        and "binary", it is as many as there are bits for. It is at most the number of features.
     metric : {"cosine", "euclidean", "sqeuclidean"}, default="cosine"
         Dissimilarity between decoded embeddings.
     teacher_metric : str or callable, default=None
@@ -95,9 +97,9 @@ class CoherenceQuantizer(
     distiller : CoherenceDistiller, default=None
         Reduces the dimension. A copy is fitted, with the quantizer's `metric`, `teacher_metric`,
         `rank_power`, `device`, a number of components and a seed. If None, it is a distiller with
-        default parameters. With a teacher, or with fewer bits than features, it is trained if
-        that improves the held-out scores; otherwise it keeps its closed form.
-    beam_width : int, default=16
+        default parameters; with a teacher it is trained if that improves the held-out scores,
+        and otherwise it keeps its closed form.
+    beam_width : int, default=8
         Number of partial codes that encoding keeps for each row, if several bytes code the same
         dimensions; at most 4 of them for product codes.
     validation_fraction : float, default=0.1
@@ -145,6 +147,8 @@ class CoherenceQuantizer(
     ----------
     Jégou, Douze, Schmid, "Product quantization for nearest neighbor search", PAMI 2011.
     Ge, He, Ke, Sun, "Optimized product quantization", CVPR 2013: the division of dimensions.
+    Guo et al., "Accelerating large-scale inference with anisotropic vector quantization", ICML
+    2020: errors weighted by their effect on inner products.
 
     Examples
     --------
@@ -192,7 +196,7 @@ class CoherenceQuantizer(
         teacher_metric: Metric | None = None,
         rank_power: float = 0.5,
         distiller: CoherenceDistiller | None = None,
-        beam_width: int = 16,
+        beam_width: int = 8,
         validation_fraction: float = 0.1,
         max_samples: int = 16384,
         random_state: int | np.random.RandomState | None = None,
@@ -320,8 +324,7 @@ class CoherenceQuantizer(
         """Whether the distiller is trained: the values to try."""
         if self.distiller is not None:
             return (True,)
-        few_bits = 8 * self.n_bytes < samples.X.shape[1] and self.method in ("auto", "residual")
-        return (False, True) if samples.teacher is not None or few_bits else (False,)
+        return (False,) if samples.teacher is None else (False, True)
 
     def _new_distiller(
         self, n_components: int, trained: bool, *, device: torch.device

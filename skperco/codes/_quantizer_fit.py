@@ -8,9 +8,9 @@ import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from skperco.closed_form._truncated_svd import top_singular_vectors
 from skperco.codes._encoder import (
     CodeEncoder,
-    principal_rotation,
     random_rotation,
     scale_of_queries,
 )
@@ -23,11 +23,15 @@ from skperco.training._samples import Samples
 _DIMENSIONS_PER_BYTE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 # Index of the number with which the search begins, which is the best for most budgets.
 _FIRST = 3
-# Up to this number of bytes, residual codes are candidates: for more, they take too long.
-_MAX_RESIDUAL_BYTES = 16
+# The same for residual codes, whose search begins with the most dimensions.
+_RESIDUAL_DIMENSIONS_PER_BYTE = (6.0, 12.0, 24.0, 48.0)
+_MAX_RESIDUAL_DIMENSIONS = 512
+# Up to this number of bytes, residual codes are candidates: for more, encoding takes too long.
+_MAX_RESIDUAL_BYTES = 32
 _N_NEIGHBORS = 10
-# Candidates are compared with narrower beams, which take less time.
+# The codes of candidates have narrower beams and are trained on fewer rows, to take less time.
 _CANDIDATE_BEAM_WIDTH = 4
+_MAX_CANDIDATE_ROWS = 4096
 # Rows from which the scale of queries is estimated.
 _MAX_QUERIES = 200
 _MAX_DOCUMENTS = 4000
@@ -133,22 +137,27 @@ class QuantizerFit:
 
     def _choose(self) -> Candidate:
         """The candidate with the best score; the first one if rows are too few for scores."""
-        trained = self.may_train[0]
-        method, *others = self._methods()
-        sizes = self._sizes(method)
-        first = Candidate(method, sizes[min(_FIRST, len(sizes) - 1)], trained)
-        if not self.n_held_out or (len(sizes) == 1 and not others and len(self.may_train) == 1):
+        first, *others = [self._first(method) for method in self._methods()]
+        one_size = len(self._sizes(first.method)) == 1
+        if not self.n_held_out or (one_size and not others and len(self.may_train) == 1):
             return first
         self._split()
-        best = self._climb(first, sizes)
-        for method in others:
-            best = max(best, self._climb(best._replace(method=method), sizes), key=self._score)
+        best = self._climb(first)
+        for other in others:
+            best = max(best, self._climb(other), key=self._score)
         for trained in self.may_train[1:]:
             best = max(best, best._replace(trained=trained), key=self._score)
         return best
 
-    def _climb(self, first: Candidate, sizes: list[int]) -> Candidate:
+    def _first(self, method: str) -> Candidate:
+        """The candidate with which the search for the number of dimensions begins."""
+        sizes = self._sizes(method)
+        position = len(sizes) - 1 if method == "residual" else min(_FIRST, len(sizes) - 1)
+        return Candidate(method, sizes[position], self.may_train[0])
+
+    def _climb(self, first: Candidate) -> Candidate:
         """The best number of dimensions, by hill climbing over neighboring numbers."""
+        sizes = self._sizes(first.method)
         best = position = sizes.index(first.n_components)
         for direction in (1, -1):
             position = best + direction
@@ -176,7 +185,10 @@ class QuantizerFit:
         least, most = dimension_limits(method, self.options.n_bytes)
         if method in FIXED_BITS:
             return [min(most, n_features)]
-        wanted = {int(ratio * self.options.n_bytes) for ratio in _DIMENSIONS_PER_BYTE}
+        ratios = _DIMENSIONS_PER_BYTE
+        if method == "residual":
+            ratios, most = _RESIDUAL_DIMENSIONS_PER_BYTE, _MAX_RESIDUAL_DIMENSIONS
+        wanted = {int(ratio * self.options.n_bytes) for ratio in ratios}
         return sorted({min(max(size, least), most, n_features) for size in wanted})
 
     def _split(self) -> None:
@@ -193,7 +205,8 @@ class QuantizerFit:
         """Mean of the criterion of exact and of coded queries on the held-out rows."""
         if candidate not in self.scores:
             width = min(self.options.beam_width, _CANDIDATE_BEAM_WIDTH)
-            distiller, encoder = self._fit(candidate, self.rest, self.rest, width)
+            subset = self.rest.take(np.arange(min(self.rest.n_rows, _MAX_CANDIDATE_ROWS)))
+            distiller, encoder = self._fit(candidate, self.rest, subset, width)
             embeddings = _embed(distiller, encoder, self.held_out)
             decoded = encoder.decode(encoder.code.encode(embeddings))
             pair = [one.numpy() for one in (embeddings, decoded)]
@@ -213,11 +226,12 @@ class QuantizerFit:
         embeddings = distiller.transform(subset.X).astype(np.float32, copy=False)
         random_state = RandomState(self.seed)
         is_angular = self.options.metric == "cosine"
-        offset, rotation = principal_rotation(embeddings, subset.weight, center=not is_angular)
+        offset, rotation = _principal_rotation(
+            embeddings, subset.weight, center=not is_angular, random_state=random_state
+        )
         if candidate.method == "binary":
             # The signs of principal components, of different variances, would count the same.
             rotation = random_rotation(len(rotation), random_state)
-        offset, rotation = offset.astype(np.float32), rotation.astype(np.float32)
         embeddings = (embeddings - offset) @ rotation
         order, code = train_code(
             candidate.method,
@@ -243,6 +257,30 @@ class QuantizerFit:
         documents = torch.from_numpy(embeddings[:_MAX_DOCUMENTS])
         decoded = code.decode(code.encode(documents)).numpy()
         return scale_of_queries(embeddings[:_MAX_QUERIES], decoded)
+
+
+def _principal_rotation(
+    embeddings: NDArray[np.float32],
+    sample_weight: NDArray[np.floating],
+    *,
+    center: bool,
+    random_state: RandomState,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Offset, and the rotation after which the columns of the embeddings are uncorrelated.
+
+    The columns are in descending order of variance. The offset is the mean, or zero without
+    centering, and then the second moments are diagonalized in place of the covariances.
+    """
+    projection = top_singular_vectors(
+        embeddings,
+        embeddings.shape[1],
+        center=center,
+        sample_weight=sample_weight,
+        random_state=random_state,
+    )
+    rotation = projection.weight.T
+    offset = -rotation @ projection.bias
+    return offset.astype(np.float32), rotation.astype(np.float32)
 
 
 def _embed(distiller: Any, encoder: CodeEncoder, samples: Samples) -> torch.Tensor:

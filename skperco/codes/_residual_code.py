@@ -23,21 +23,27 @@ class ResidualCode(torch.nn.Module):
         dimensions, and so on.
     centroids : torch.Tensor of float32
         Codebooks of all groups, each of shape (n_bytes, 256, n_dimensions), flattened.
+    weights : torch.Tensor of shape (n_components,), float32
+        Encoding minimizes the sum of squared errors, each multiplied by the weight of its
+        dimension before it is squared.
     beam_width : torch.Tensor of shape (), int64
         Number of partial codes that encoding keeps for each row (beam search).
     """
 
     centroids: torch.Tensor
+    weights: torch.Tensor
 
     def __init__(
         self,
         shapes: torch.Tensor,
         centroids: torch.Tensor,
+        weights: torch.Tensor,
         beam_width: torch.Tensor,
     ) -> None:
         super().__init__()
         self.register_buffer("shapes", shapes)
         self.register_buffer("centroids", centroids)
+        self.register_buffer("weights", weights)
         self.register_buffer("beam_width", beam_width)
         # Python numbers, so that no pass over rows waits for the device.
         self._sizes: list[list[int]] = shapes.tolist()
@@ -46,12 +52,20 @@ class ResidualCode(torch.nn.Module):
 
     @classmethod
     def from_codebooks(
-        cls, codebooks: Sequence[NDArray[np.float32]], beam_width: int = 1
+        cls,
+        codebooks: Sequence[NDArray[np.float32]],
+        weights: NDArray[np.float32] | None = None,
+        beam_width: int = 1,
     ) -> "ResidualCode":
-        """A code with these codebooks, each of shape (n_bytes, 256, n_dimensions)."""
+        """A code with these codebooks, each of shape (n_bytes, 256, n_dimensions).
+
+        All weights are 1 if none are given.
+        """
+        shapes = torch.tensor([(len(codebook), codebook.shape[2]) for codebook in codebooks])
         return cls(
-            torch.tensor([(len(codebook), codebook.shape[2]) for codebook in codebooks]),
+            shapes,
             torch.from_numpy(np.concatenate([codebook.ravel() for codebook in codebooks])),
+            torch.ones(int(shapes[:, 1].sum())) if weights is None else torch.from_numpy(weights),
             torch.tensor(beam_width),
         )
 
@@ -66,10 +80,16 @@ class ResidualCode(torch.nn.Module):
 
     def encode(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Codes of embeddings, uint8 of shape (n_rows, n_bytes)."""
-        groups = embeddings.split([width for _, width in self._sizes], dim=1)
+        widths = [width for _, width in self._sizes]
+        groups = zip(
+            (embeddings * self.weights).split(widths, dim=1),
+            self.codebooks(),
+            self.weights.split(widths),
+            strict=True,
+        )
         parts = [
-            encode_group(rows, codebook, self._width)
-            for rows, codebook in zip(groups, self.codebooks(), strict=True)
+            encode_group(rows, codebook * weights, self._width)
+            for rows, codebook, weights in groups
         ]
         return torch.cat(parts, dim=1).to(torch.uint8)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skperco.codes._allocation import group_dimensions, water_filling
+from skperco.codes._allocation import group_dimensions, mean_squares, water_filling
 from skperco.codes._kmeans import kmeans_centers
 from skperco.codes._residual_code import N_CENTROIDS, ResidualCode, extend_beam
 from skperco.utils._chunking import chunks
@@ -22,6 +22,7 @@ def train_residual_code(
     n_bytes: int,
     n_groups: int,
     *,
+    weights: NDArray[np.float32],
     beam_width: int,
     sample_weight: NDArray[np.floating],
     random_state: np.random.RandomState,
@@ -36,6 +37,8 @@ def train_residual_code(
     n_bytes : int
     n_groups : int
         1 for a residual code, `n_bytes` for a product code. At most n_components are formed.
+    weights : ndarray of shape (n_components,), float32
+        Of the errors, as in :class:`ResidualCode`.
     beam_width : int
     sample_weight : ndarray of shape (n_rows,)
     random_state : RandomState
@@ -52,15 +55,16 @@ def train_residual_code(
     n_groups = min(n_groups, n_bytes, embeddings.shape[1])
     capacities = np.full(n_groups, n_bytes // n_groups)
     capacities[: n_bytes % n_groups] += 1
-    variances = np.average(embeddings.astype(np.float64) ** 2, axis=0, weights=sample_weight)
-    bits = water_filling(variances, _BITS_PER_BYTE * n_bytes)
+    weighted = embeddings * weights
+    bits = water_filling(mean_squares(weighted, sample_weight), _BITS_PER_BYTE * n_bytes)
     groups = group_dimensions(bits, capacities)
     training = _Training(beam_width, sample_weight, random_state, device)
     codebooks = [
-        training.codebook(np.ascontiguousarray(embeddings[:, group]), n_levels)
+        training.codebook(weighted[:, group], n_levels) / weights[group]
         for group, n_levels in zip(groups, capacities, strict=True)
     ]
-    return np.concatenate(groups), ResidualCode.from_codebooks(codebooks, beam_width)
+    order = np.concatenate(groups)
+    return order, ResidualCode.from_codebooks(codebooks, weights[order], beam_width)
 
 
 class _Training(NamedTuple):

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from skperco.codes._allocation import mean_squares
 from skperco.codes._residual_code import N_CENTROIDS, ResidualCode
 
 _BITS_PER_BYTE = 8
@@ -10,7 +11,11 @@ _N_ITER = 50
 
 
 def train_scalar_code(
-    embeddings: NDArray[np.float32], n_bytes: int, *, sample_weight: NDArray[np.floating]
+    embeddings: NDArray[np.float32],
+    n_bytes: int,
+    *,
+    weights: NDArray[np.float32],
+    sample_weight: NDArray[np.floating],
 ) -> tuple[NDArray[np.intp], ResidualCode]:
     """Train a scalar code, in which no dimension is divided between two bytes.
 
@@ -22,6 +27,8 @@ def train_scalar_code(
     embeddings : ndarray of shape (n_rows, n_components), float32
         n_components is at least `n_bytes`.
     n_bytes : int
+    weights : ndarray of shape (n_components,), float32
+        Of the errors, as in :class:`ResidualCode`.
     sample_weight : ndarray of shape (n_rows,)
 
     Returns
@@ -31,9 +38,8 @@ def train_scalar_code(
     code : ResidualCode
         On the CPU.
     """
-    variances = np.average(embeddings.astype(np.float64) ** 2, axis=0, weights=sample_weight)
     groups, codebooks = [], []
-    for group, bits in _allocate(variances, n_bytes):
+    for group, bits in _allocate(mean_squares(embeddings * weights, sample_weight), n_bytes):
         levels = [
             lloyd_max_levels(embeddings[:, dimension], 2**n, sample_weight)
             for dimension, n in zip(group, bits, strict=True)

@@ -6,9 +6,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skperco.codes._allocation import group_dimensions, water_filling
+from skperco.codes._allocation import error_weights, group_dimensions, mean_squares, water_filling
 
 VARIANCES = hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(1e-6, 1e3))
+
+
+@given(VARIANCES, st.floats(0.1, 10))
+def test_weights_of_errors_grow_with_the_variance_whatever_the_unit(variances, unit):
+    weights = error_weights(variances)
+    assert weights.max() == 1
+    assert weights.min() > 0
+    assert (np.diff(weights[np.argsort(variances)]) >= 0).all()
+    np.testing.assert_allclose(error_weights(unit * variances), weights, rtol=1e-5)
+
+
+def test_dimensions_without_variance_have_a_small_weight():
+    weights = error_weights(np.array([0.0, 1.0]))
+    assert 0 < weights[0] < 0.05
+    np.testing.assert_array_equal(error_weights(np.zeros(3)), 1)
+
+
+@given(st.integers(0, 20))
+def test_mean_squares_are_those_of_repeated_rows(seed):
+    rng = np.random.default_rng(seed)
+    rows, weight = rng.normal(size=(9, 3)).astype(np.float32), rng.integers(0, 4, size=9)
+    weight[0] = 1
+    expected = (np.repeat(rows, weight, axis=0).astype(np.float64) ** 2).mean(0)
+    np.testing.assert_allclose(mean_squares(rows, weight), expected)
 
 
 @given(VARIANCES, st.integers(1, 200))

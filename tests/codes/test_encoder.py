@@ -2,29 +2,12 @@
 
 import numpy as np
 
-from skperco.codes._encoder import principal_rotation, random_rotation, scale_of_queries
-
-
-def test_columns_are_uncorrelated_after_the_rotation_in_descending_order():
-    rng = np.random.default_rng(0)
-    rows = (rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + 3).astype(np.float32)
-    weight = rng.integers(1, 4, size=300).astype(float)
-    for center in (False, True):
-        offset, rotation = principal_rotation(rows, weight, center=center)
-        np.testing.assert_allclose(rotation.T @ rotation, np.eye(5), atol=1e-9)
-        rotated = (rows - offset) @ rotation
-        moments = rotated.T @ (weight[:, None] * rotated)
-        np.testing.assert_allclose(moments - np.diag(np.diag(moments)), 0, atol=1e-2)
-        assert (np.diff(np.diag(moments)) <= 0).all()
-        if center:
-            np.testing.assert_allclose(weight @ rotated, 0, atol=1e-2)
-        else:
-            assert not offset.any()
+from skperco.codes._encoder import random_rotation, scale_of_queries
 
 
 def test_random_rotations_are_orthogonal():
     rotation = random_rotation(6, np.random.RandomState(0))
-    np.testing.assert_allclose(rotation.T @ rotation, np.eye(6), atol=1e-12)
+    np.testing.assert_allclose(rotation.T @ rotation, np.eye(6), atol=1e-6)
 
 
 def test_the_scale_of_queries_brings_distances_nearer_to_the_order_of_cosines():

@@ -111,15 +111,33 @@ def test_few_rows_are_fitted_without_validation(embeddings):
 
 
 def test_auto_chooses_between_residual_and_product_codes(embeddings):
-    distiller = CoherenceDistiller(max_iter=0)
-    model = quantizer("auto", n_bytes=4, distiller=distiller).fit(embeddings)
+    model = quantizer("auto", n_bytes=4).fit(embeddings)
     assert {method for method, _, _ in model.validation_scores_} == {"residual", "product"}
     assert model.method_ in ("residual", "product")
 
 
-def test_auto_tries_a_trained_distiller_where_bits_are_few(embeddings):
-    model = quantizer("auto", n_bytes=2).fit(embeddings)
+def test_a_trained_distiller_is_tried_with_a_teacher_only(embeddings):
+    model = quantizer(n_bytes=2).fit(embeddings[:700, :16], teacher_embeddings=embeddings[:700])
     assert {trained for _, _, trained in model.validation_scores_} == {False, True}
+    model = quantizer(n_bytes=2).fit(embeddings[:700])
+    assert {trained for _, _, trained in model.validation_scores_} == {False}
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_coded_dimensions_are_uncorrelated(embeddings, metric):
+    rows = embeddings[:700] + 0.1
+    queries = quantizer(metric=metric).fit(rows).transform_queries(rows).astype(np.float64)
+    if metric == "euclidean":
+        np.testing.assert_allclose(queries.mean(0), 0, atol=1e-5)
+    moments = queries.T @ queries / len(rows)
+    np.testing.assert_allclose(moments, np.diag(np.diag(moments)), atol=1e-5)
+
+
+def test_residual_codes_of_many_bytes_have_groups_of_dimensions(embeddings):
+    rows = embeddings[:400]
+    model = quantizer("residual", n_bytes=20, n_components=48, beam_width=1).fit(rows)
+    shapes = [codebook.shape for codebook in model.encoder_.code.codebooks()]
+    assert shapes == [(7, 256, 16), (7, 256, 16), (6, 256, 16)]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -21,17 +21,19 @@ def random_code(shapes, seed, beam_width=1):
         rng.normal(size=(n_levels, N_CENTROIDS, width)).astype(np.float32)
         for n_levels, width in shapes
     ]
-    return ResidualCode.from_codebooks(codebooks, beam_width)
+    weights = rng.uniform(0.2, 1, size=sum(width for _, width in shapes)).astype(np.float32)
+    return ResidualCode.from_codebooks(codebooks, weights, beam_width)
 
 
-def trained(embeddings, n_bytes, n_groups, beam_width=1, sample_weight=None):
-    weight = np.ones(len(embeddings)) if sample_weight is None else sample_weight
+def trained(embeddings, n_bytes, n_groups, beam_width=1, weights=None):
+    n_rows, n_dimensions = embeddings.shape
     return train_residual_code(
         embeddings,
         n_bytes,
         n_groups,
+        weights=np.ones(n_dimensions, dtype=np.float32) if weights is None else weights,
         beam_width=beam_width,
-        sample_weight=weight,
+        sample_weight=np.ones(n_rows),
         random_state=np.random.RandomState(0),
         device=CPU,
     )
@@ -44,7 +46,7 @@ def rows_of(n, d, seed=0):
 
 @given(st.integers(0, 50))
 @settings(max_examples=10)
-def test_product_codes_are_the_nearest_centroids_of_each_group(seed):
+def test_product_codes_are_the_centroids_of_each_group_with_the_least_weighted_error(seed):
     code = random_code([(1, 3), (1, 2)], seed)
     rows = rows_of(7, 5, seed)
     codes = code.encode(torch.from_numpy(rows)).numpy()
@@ -52,7 +54,8 @@ def test_product_codes_are_the_nearest_centroids_of_each_group(seed):
     for byte, codebook in enumerate(code.codebooks()):
         centroids = codebook[0].numpy()
         part = rows[:, start : start + centroids.shape[1]]
-        distances = ((part[:, None] - centroids) ** 2).sum(2)
+        weights = code.weights[start : start + centroids.shape[1]].numpy()
+        distances = (((part[:, None] - centroids) * weights) ** 2).sum(2)
         np.testing.assert_array_equal(codes[:, byte], distances.argmin(1))
         start += centroids.shape[1]
 
@@ -108,6 +111,15 @@ def test_groups_are_columns_in_the_order_that_the_training_returns():
     ordered = torch.from_numpy(rows[:, order])
     decoded = code.decode(code.encode(ordered))
     assert (ordered - decoded).square().sum() < 0.2 * ordered.square().sum()
+
+
+def test_dimensions_of_larger_weight_have_smaller_errors():
+    rows = np.random.default_rng(0).normal(size=(600, 4)).astype(np.float32)
+    weights = np.array([1, 1, 0.2, 0.2], dtype=np.float32)
+    order, code = trained(rows, 2, 1, weights=weights)
+    ordered = torch.from_numpy(rows[:, order])
+    errors = (ordered - code.decode(code.encode(ordered))).square().mean(0).numpy()
+    assert errors[weights[order] == 1].max() < 0.5 * errors[weights[order] < 1].min()
 
 
 def test_few_distinct_rows_are_coded_without_error():

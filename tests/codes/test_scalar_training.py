@@ -65,7 +65,8 @@ def test_dimensions_of_larger_variance_get_at_least_as_many_bits():
 
 def test_each_dimension_is_coded_by_its_nearest_level():
     rows = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
-    order, code = train_scalar_code(rows, 2, sample_weight=np.ones(500))
+    weights = np.array([1, 0.5, 0.4, 0.1], dtype=np.float32)
+    order, code = train_scalar_code(rows, 2, weights=weights, sample_weight=np.ones(500))
     ordered = torch.from_numpy(rows[:, order])
     decoded = code.decode(code.encode(ordered)).numpy()
     for column, original in zip(decoded.T, rows[:, order].T, strict=True):
