@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
+from skperco.codes._check_codes import check_codes
 from skperco.codes._encoder import CodeEncoder
 from skperco.codes._export import CodeExportMixin
 from skperco.codes._faiss import FaissMixin
@@ -33,7 +34,6 @@ from skperco.students._embed import apply_to_rows
 from skperco.training._check_samples import check_samples
 from skperco.training._progress import Progress
 from skperco.training._samples import Samples
-from skperco.utils._arrays import as_array
 from skperco.utils._dask import LazyOutputMixin, embed_lazily, is_lazy
 from skperco.utils._devices import device_here, device_of
 from skperco.utils._global_settings import default_settings
@@ -393,7 +393,7 @@ class CoherenceQuantizer(
             If `codes` are not of uint8, or `out` is not an array of float32 or float64.
         """
         check_is_fitted(self, "encoder_")
-        codes = self._check_codes(codes)
+        codes = check_codes(codes, self.n_bytes_)
         if out is not None:
             check_output(out, len(codes), self.n_components_)
         return apply_to_rows(
@@ -404,17 +404,6 @@ class CoherenceQuantizer(
             size=_ROWS_PER_CHUNK,
             out=out,
         )
-
-    def _check_codes(self, codes: Any) -> NDArray[np.uint8]:
-        codes = np.asarray(as_array(codes, "codes"))
-        if codes.dtype != np.uint8:
-            raise TypeError(f"codes must be of uint8, got {codes.dtype}.")
-        if codes.ndim != 2 or codes.shape[1] != self.n_bytes_:
-            raise ValueError(
-                f"codes must have shape (n_samples, {self.n_bytes_}), as from encode, got "
-                f"{codes.shape}."
-            )
-        return codes
 
     @default_settings()
     def transform(self, X: ArrayLike, *, out: NDArray | None = None) -> Any:

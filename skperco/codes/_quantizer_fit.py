@@ -24,7 +24,7 @@ _DIMENSIONS_PER_BYTE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 # Index of the number with which the search begins, which is the best for most budgets.
 _FIRST = 3
 # The same for residual codes, whose search begins with the most dimensions.
-_RESIDUAL_DIMENSIONS_PER_BYTE = (6.0, 12.0, 24.0, 48.0)
+_RESIDUAL_DIMENSIONS_PER_BYTE = (12.0, 24.0, 48.0)
 _MAX_RESIDUAL_DIMENSIONS = 512
 # Up to this number of bytes, residual codes are candidates: for more, encoding takes too long.
 _MAX_RESIDUAL_BYTES = 32

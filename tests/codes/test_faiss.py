@@ -99,3 +99,34 @@ def test_codes_are_trained_without_faiss(embeddings, monkeypatch):
         for one in (without, fit(embeddings, "product", **EXPORTS["product"]))
     ]
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+@pytest.mark.parametrize("method", EXPORTS)
+@pytest.mark.parametrize("n_coarse", [64, 7])
+def test_two_passes_find_nearly_the_neighbors_of_one(embeddings, method, n_coarse, monkeypatch):
+    # No number of dimensions is divisible by 7.
+    monkeypatch.setattr("skperco.codes._faiss._MAX_COARSE_CODES", n_coarse)
+    quantizer = fit(embeddings, method, **EXPORTS[method])
+    codes = quantizer.encode(embeddings)
+    queries = quantizer.transform_queries(embeddings[:200])
+    _, expected = quantizer.to_faiss(codes).search(queries, 10)
+    _, found = quantizer.to_faiss(codes, k_factor=30).search(queries, 10)
+    assert shared(found, expected) > 0.9
+    # The candidates are fewer than the rows.
+    _, first = quantizer.to_faiss(codes, k_factor=1).search(queries, 10)
+    assert shared(first, expected) < shared(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("product", {"k_factor": 2}, "k_factor needs codes"),
+        ("product", {"codes": np.zeros((20, 8), np.uint8), "k_factor": 0.5}, "at least 1"),
+        ("product", {"codes": np.zeros((20, 7), np.uint8)}, "codes must have shape"),
+        ("binary", {"codes": np.zeros((20, 8), np.uint8), "k_factor": 2}, "binary codes"),
+    ],
+)
+def test_bad_arguments_are_named(embeddings, method, arguments, message):
+    quantizer = fit(embeddings, method, **EXPORTS.get(method, {"n_bytes": 8}))
+    with pytest.raises(ValueError, match=message):
+        quantizer.to_faiss(**arguments)
