@@ -3,7 +3,7 @@ import pytest
 import torch
 from builders import small
 
-from skperco import CoherenceDistiller
+from skperco import CoherenceDistiller, CoherenceQuantizer
 from skperco.datasets import load_wordnet_glosses
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -51,11 +51,39 @@ def test_encode_returns_the_small_embeddings(texts, encoder, parameters, tmp_pat
     np.testing.assert_allclose(again.encode(texts), expected, atol=1e-6)
 
 
-def test_loading_a_folder_without_a_student_raises_an_error(tmp_path):
-    from skperco.sentence import StudentModule
+@pytest.mark.parametrize("method", ["product", "residual", "int8", "binary"])
+def test_encode_returns_codes_of_documents_and_exact_queries(texts, encoder, method, tmp_path):
+    from skperco.sentence import CodeModule
 
-    with pytest.raises(OSError, match=r"no student\.safetensors"):
-        StudentModule.load(str(tmp_path))
+    embeddings = encoder.encode(texts)
+    quantizer = CoherenceQuantizer(4, method=method, beam_width=1, random_state=0, device="cpu")
+    quantizer.fit(embeddings)
+    coding = sentence_transformers.SentenceTransformer(
+        modules=[*encoder, CodeModule(quantizer)], device="cpu"
+    )
+    coding.save(str(tmp_path / "model"))
+    loaded = sentence_transformers.SentenceTransformer(
+        str(tmp_path / "model"), device="cpu", trust_remote_code=True
+    )
+    for model in (coding, loaded):
+        for encode in (model.encode, model.encode_document):
+            codes = encode(texts)
+            assert codes.dtype == np.uint8
+            # Rounding can move a row at the border of two cells.
+            assert (codes == quantizer.encode(embeddings)).mean() > 0.99
+        exact = quantizer.transform_queries(embeddings)
+        np.testing.assert_allclose(model.encode_query(texts), exact, atol=1e-6)
+        assert model.get_embedding_dimension() == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("StudentModule", "student"), ("CodeModule", "quantizer")]
+)
+def test_loading_a_folder_without_an_estimator_raises_an_error(name, file, tmp_path):
+    import skperco.sentence
+
+    with pytest.raises(OSError, match=rf"no {file}\.safetensors"):
+        getattr(skperco.sentence, name).load(str(tmp_path))
 
 
 def test_save_writes_the_weights_after_further_training(texts, encoder, tmp_path):
