@@ -81,16 +81,42 @@ distiller.transform(X, out=out)
 """
 
 
+CODED = """
+import sys
+import numpy as np
+from skperco import CoherenceQuantizer
+
+X = np.load(sys.argv[1], mmap_mode="r")
+quantizer = CoherenceQuantizer(64, random_state=0, device="cpu").fit(X)
+out = np.lib.format.open_memmap(sys.argv[2], "w+", np.uint8, (len(X), 64))
+quantizer.encode(X, out=out)
+assert np.array_equal(out[-5:], quantizer.encode(X[-5:]))
+"""
+
+
+def write_rows(path):
+    """Write a million rows of 384 columns with decreasing variances."""
+    rng = np.random.default_rng(0)
+    file = np.lib.format.open_memmap(path, "w+", np.float32, (ROWS, 384))
+    for start in range(0, ROWS, 10_000):
+        block = rng.standard_normal((10_000, 384), dtype=np.float32)
+        file[start : start + 10_000] = block * np.arange(1, 385, dtype="f") ** -0.5
+
+
 @pytest.mark.slow
 @on_linux
 def test_fit_of_memory_mapped_files_needs_little_memory(tmp_path):
-    rng = np.random.default_rng(0)
     paths = [str(tmp_path / f"{name}.npy") for name in ("X", "teacher", "out")]
     for path in paths[:2]:
-        file = np.lib.format.open_memmap(path, "w+", np.float32, (ROWS, 384))
-        for start in range(0, ROWS, 10_000):
-            block = rng.standard_normal((10_000, 384), dtype=np.float32)
-            file[start : start + 10_000] = block * np.arange(1, 385, dtype="f") ** -0.5
-        del file
+        write_rows(path)
     # X and its teacher take 3 GB.
     assert peak_of(MAPPED, *paths) < 2.5e9
+
+
+@pytest.mark.slow
+@on_linux
+def test_codes_of_a_memory_mapped_file_need_little_memory(tmp_path):
+    paths = [str(tmp_path / f"{name}.npy") for name in ("X", "codes")]
+    write_rows(paths[0])
+    # X takes 1.5 GB. Pages of mapped files count as memory while they are cached.
+    assert peak_of(CODED, *paths) < 3e9

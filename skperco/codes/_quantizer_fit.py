@@ -28,9 +28,10 @@ _RESIDUAL_DIMENSIONS_PER_BYTE = (12.0, 24.0, 48.0)
 _MAX_RESIDUAL_DIMENSIONS = 512
 # Up to this number of bytes, residual codes are candidates: for more, encoding takes too long.
 _MAX_RESIDUAL_BYTES = 32
-_N_NEIGHBORS = 10
-# The codes of candidates have narrower beams and are trained on fewer rows, to take less time.
-_CANDIDATE_BEAM_WIDTH = 4
+# Neighbors whose recall is scored, as a fraction of the held-out rows: more would be easy to keep.
+_NEIGHBOR_FRACTION = 0.01
+_MIN_NEIGHBORS = 3
+# The codes of candidates are trained on fewer rows, to take less time.
 _MAX_CANDIDATE_ROWS = 4096
 # Rows from which the scale of queries is estimated.
 _MAX_QUERIES = 200
@@ -130,8 +131,7 @@ class QuantizerFit:
         self.scores: dict[Candidate, float] = {}
         self.n_held_out = count_held_out(len(drawn), self.options.validation_fraction)
         candidate = self._choose()
-        width = self.options.beam_width
-        distiller, encoder = self._fit(candidate, self.samples, self.subset, width)
+        distiller, encoder = self._fit(candidate, self.samples, self.subset)
         self.report(f"fitted to all rows: {_description(candidate)}")
         return CodeResult(distiller, encoder, candidate, self.scores)
 
@@ -199,14 +199,14 @@ class QuantizerFit:
             self.held_out.representation, self.samples.teacher_metric, device=self.device
         )
         weight = self.held_out.weight
-        self.scorer = HoldoutScorer(table, self.options.metric, weight, _N_NEIGHBORS)
+        n_neighbors = max(_MIN_NEIGHBORS, round(_NEIGHBOR_FRACTION * self.n_held_out))
+        self.scorer = HoldoutScorer(table, self.options.metric, weight, n_neighbors)
 
     def _score(self, candidate: Candidate) -> float:
         """Mean of the criterion of exact and of coded queries on the held-out rows."""
         if candidate not in self.scores:
-            width = min(self.options.beam_width, _CANDIDATE_BEAM_WIDTH)
             subset = self.rest.take(np.arange(min(self.rest.n_rows, _MAX_CANDIDATE_ROWS)))
-            distiller, encoder = self._fit(candidate, self.rest, subset, width)
+            distiller, encoder = self._fit(candidate, self.rest, subset)
             embeddings = _embed(distiller, encoder, self.held_out)
             decoded = encoder.decode(encoder.code.encode(embeddings))
             pair = [one.numpy() for one in (embeddings, decoded)]
@@ -217,7 +217,7 @@ class QuantizerFit:
         return self.scores[candidate]
 
     def _fit(
-        self, candidate: Candidate, samples: Samples, subset: Samples, beam_width: int
+        self, candidate: Candidate, samples: Samples, subset: Samples
     ) -> tuple[Any, CodeEncoder]:
         """Fit a distiller to samples, and a code to the embeddings of a subset of them."""
         distiller = self.new_distiller(candidate.n_components, candidate.trained)
@@ -237,7 +237,7 @@ class QuantizerFit:
             candidate.method,
             embeddings,
             self.options.n_bytes,
-            beam_width=beam_width,
+            beam_width=self.options.beam_width,
             sample_weight=subset.weight,
             random_state=random_state,
             device=self.device,
