@@ -11,8 +11,9 @@ RUN := MPLBACKEND=Agg $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/pytho
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/test.stamp ## Compress sentence embeddings, print scores and draw a plot
+demo: $(VENV)/test.stamp ## Compress and code sentence embeddings, print scores and draw two plots
 	$(RUN) -u examples/plot_compress_embeddings.py
+	$(RUN) -u examples/plot_codes.py
 
 # Each process computes on one thread, so that two of them do not compete for the cores.
 TEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN)

@@ -25,7 +25,7 @@ from sklearn.model_selection import train_test_split
 from skperco import CoherenceQuantizer, neighbor_recall_score, perception_coherence_score
 from skperco.datasets import load_wordnet_glosses
 
-BYTES = (8, 16, 32, 64, 128)
+BYTES = (8, 32, 64, 128)
 
 # %%
 # The data are 5,000 short definitions from WordNet, embedded by all-MiniLM-L6-v2. The codes are

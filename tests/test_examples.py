@@ -9,6 +9,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {"plot_data_frames", "plot_grid_search", "plot_pipeline_with_classifier"}
 # Optional dependencies of the examples.
 EXTRAS = {
+    "plot_codes": ["faiss"],
     "plot_deploy": ["sentence_transformers", "onnxscript", "onnxruntime"],
     "plot_dask_arrays": ["dask.array"],
     "fit_together": ["safetensors"],

@@ -54,7 +54,10 @@ class Searched(NamedTuple):
 
     def distances(self, rows, queries, _metric, *, coded):
         """Dissimilarities of exact queries and coded rows; None for coded queries."""
-        return None if coded else -self.similarities(rows, queries)
+        if coded:
+            return None
+        similarities = self.similarities(rows, queries)
+        return similarities.max() - similarities
 
 
 class Method(NamedTuple):
@@ -243,8 +246,8 @@ def _in_order_of_rows(values, found):
 
 def _turbovec_settings(n_bytes, n_features):
     # A norm and a factor of four bytes each, and numbers of dimensions divisible by eight.
-    sizes = [(bits, int((n_bytes - 8) * 8 / bits) // 8 * 8) for bits in (2, 4)]
-    return [(bits, min(size, n_features)) for bits, size in sizes if size >= 8]
+    sizes = [(bits, min(int((n_bytes - 8) * 8 / bits), n_features)) for bits in (2, 4)]
+    return [(bits, size // 8 * 8) for bits, size in sizes if size >= 8]
 
 
 def _fit_turbovec(rows, _metric, bits, n_components):
@@ -267,8 +270,8 @@ def _rabitqlib_settings(n_bytes, n_features):
     settings = []
     for bits in range(1, 9):
         factors = 12 if bits == 1 else 20
-        size = int((n_bytes - factors) * 8 / bits) // 64 * 64
-        settings += [(bits, min(size, n_features), factors)] if size >= 64 else []
+        size = min(int((n_bytes - factors) * 8 / bits), n_features) // 64 * 64
+        settings += [(bits, size, factors)] if size >= 64 else []
     return settings
 
 
