@@ -131,15 +131,20 @@ def _run(judge, fit, n_bytes, name, setting):
     started = time.perf_counter()
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
-        if setting is None:
-            code = GaussianBound.of(fit, n_bytes)
-        else:
-            code = METHODS[name].fit(fit, judge.metric, *setting)
-        scores = judge.scores(code)
+        try:
+            scores = judge.scores(_fit(fit, judge.metric, n_bytes, name, setting))
+        except Exception as error:
+            raise RuntimeError(f"{name} failed with {setting} in {n_bytes} bytes.") from error
     shown = f"{n_bytes:4} bytes  {name:24} {scores[COHERENCE]:.4f} {scores[RECALL]:.3f}"
     seconds = time.perf_counter() - started
     print(f"{shown} {seconds:6.1f} s  {setting}", file=sys.stderr, flush=True)
     return scores
+
+
+def _fit(rows, metric, n_bytes, name, setting):
+    if setting is None:
+        return GaussianBound.of(rows, n_bytes)
+    return METHODS[name].fit(rows, metric, *setting)
 
 
 if __name__ == "__main__":

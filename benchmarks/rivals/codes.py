@@ -293,7 +293,7 @@ def _fit_rabitqlib(rows, _metric, bits, n_components, factors):
 
 def _remex_settings(n_bytes, n_features):
     # A norm of four bytes, and an even number of dimensions.
-    sizes = [(bits, int((n_bytes - 4) * 8 / bits) // 2 * 2) for bits in range(1, 9)]
+    sizes = [(bits, int((n_bytes - 4) * 8 / bits) // 2 * 2) for bits in (1, 2, 3, 4, 8)]
     return [(bits, min(size, n_features)) for bits, size in sizes if size >= 2]
 
 

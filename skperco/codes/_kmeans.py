@@ -50,7 +50,7 @@ def kmeans_centers(
     seed = int(random_state.randint(2**31 - 1))
     cluster = _by_faiss if has_module("faiss") else _by_scikit_learn
     n_dimensions = rows.shape[1]
-    _, _, vectors = np.linalg.svd(gram_matrix(rows, sample_weight))
+    _, _, vectors = np.linalg.svd(gram_matrix(rows, sample_weight.astype(np.float64)))
     rotation = vectors.T.astype(np.float32)
     rotated = rows @ rotation
     drawn = random_state.choice(len(rows), n_clusters, replace=False)

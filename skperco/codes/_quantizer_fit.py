@@ -185,7 +185,7 @@ class QuantizerFit:
         least, most = dimension_limits(method, self.options.n_bytes)
         if method in FIXED_BITS:
             return [min(most, n_features)]
-        ratios = _DIMENSIONS_PER_BYTE
+        ratios: tuple[float, ...] = _DIMENSIONS_PER_BYTE
         if method == "residual":
             ratios, most = _RESIDUAL_DIMENSIONS_PER_BYTE, _MAX_RESIDUAL_DIMENSIONS
         wanted = {int(ratio * self.options.n_bytes) for ratio in ratios}
@@ -261,7 +261,7 @@ class QuantizerFit:
 
 def _principal_rotation(
     embeddings: NDArray[np.float32],
-    sample_weight: NDArray[np.floating],
+    sample_weight: NDArray[np.float64],
     *,
     center: bool,
     random_state: RandomState,
