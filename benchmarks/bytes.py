@@ -112,7 +112,7 @@ def _compare(case, options):
     return {
         n_bytes: {name: of_budget[name] for name in order if name in of_budget}
         for n_bytes, of_budget in best.items()
-        if of_budget
+        if set(of_budget) - {_BOUND}
     }
 
 

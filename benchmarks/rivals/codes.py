@@ -112,7 +112,8 @@ class _Integers(NamedTuple):
 
     def round(self, rows, fitted):
         low, high = fitted.min(0), fitted.max(0)
-        step = (high - low) / (2**self.n_bits - 1)
+        # A constant dimension has one level, whatever the step.
+        step = np.where(high > low, high - low, 1) / (2**self.n_bits - 1)
         levels = np.rint((rows - low) / step).clip(0, 2**self.n_bits - 1)
         return (low + levels * step).astype(np.float32)
 
