@@ -7,6 +7,7 @@ from sklearn.metrics import pairwise_distances
 
 from rivals.evaluation import COHERENCE, RECALL
 from skperco import perception_coherence_score
+from skperco.codes._allocation import water_filling
 
 CODED, RERANKED = "coded", "reranked"
 CODED_COHERENCE, CODED_RECALL = f"{COHERENCE}, {CODED}", f"{RECALL}, {CODED}"
@@ -28,20 +29,22 @@ class Judge:
         order = np.random.default_rng(_SEED).permutation(len(rows))
         self.chosen = order[:_N_QUERIES]
         self.truth = pairwise_distances(rows[self.chosen], rows, metric=metric)
+        self.neighbors = self._nearest(self.truth, _N_NEIGHBORS)
 
     def scores(self, code):
         """Scores by name, with exact and with coded queries; nan where rows are not decoded."""
-        scores = {BYTES: code.n_bytes}
-        names = {False: (COHERENCE, RECALL), True: (CODED_COHERENCE, CODED_RECALL)}
-        for coded, (coherence, recall) in names.items():
-            found = code.distances(self.rows, self.rows[self.chosen], self.metric, coded=coded)
-            if found is None:
-                scores |= {coherence: np.nan, recall: np.nan}
-                continue
-            scores[coherence] = self._coherence(found)
-            scores[recall] = self._shared(found, _N_NEIGHBORS)
-            if not coded:
-                scores[RERANKED_RECALL] = self._shared(found, _N_CANDIDATES)
+        exact, coded = code.distances(self.rows, self.chosen, self.metric)
+        scores = {
+            BYTES: code.n_bytes,
+            COHERENCE: self._coherence(exact),
+            RECALL: self._shared(exact, _N_NEIGHBORS),
+            RERANKED_RECALL: self._shared(exact, _N_CANDIDATES),
+            CODED_COHERENCE: np.nan,
+            CODED_RECALL: np.nan,
+        }
+        if coded is not None:
+            scores[CODED_COHERENCE] = self._coherence(coded)
+            scores[CODED_RECALL] = self._shared(coded, _N_NEIGHBORS)
         return scores
 
     def _coherence(self, found):
@@ -51,10 +54,8 @@ class Judge:
 
     def _shared(self, found, n_found):
         """Share of the true neighbors among the nearest `n_found` coded rows."""
-        truth, found = (
-            self._nearest(*pair) for pair in ((self.truth, _N_NEIGHBORS), (found, n_found))
-        )
-        pairs = zip(truth.tolist(), found.tolist(), strict=True)
+        found = self._nearest(found, n_found)
+        pairs = zip(self.neighbors.tolist(), found.tolist(), strict=True)
         return np.mean([len(set(one) & set(other)) for one, other in pairs]) / _N_NEIGHBORS
 
     def _nearest(self, table, k):
@@ -81,32 +82,16 @@ class GaussianBound(NamedTuple):
         """The bound for codes of `n_bytes` bytes."""
         variances, vectors = np.linalg.eigh(rows.T.astype(np.float64) @ rows / len(rows))
         variances = np.maximum(variances, np.finfo(np.float64).tiny)
-        errors = np.minimum(variances, _water_level(variances, 8 * n_bytes))
+        errors = variances * 4.0 ** -water_filling(variances, 8 * n_bytes)
         gains = 1 - errors / variances
         return cls(n_bytes, vectors, gains, np.sqrt(errors * gains))
 
-    def distances(self, rows, queries, metric, *, coded):
-        """Dissimilarities of queries, exact or coded, and coded rows."""
-        # Equal rows have equal codes: the noise of a query is that of the same row.
+    def distances(self, rows, chosen, metric):
+        """Dissimilarities of the chosen rows, exact and coded, and all coded rows."""
         decoded = self._decode(rows)
-        if not coded:
-            return pairwise_distances(queries @ self.vectors, decoded, metric=metric)
-        position = {row.tobytes(): i for i, row in enumerate(rows)}
-        indices = [position[query.tobytes()] for query in queries]
-        return pairwise_distances(decoded[indices], decoded, metric=metric)
+        queries = rows[chosen] @ self.vectors, decoded[chosen]
+        return [pairwise_distances(one, decoded, metric=metric) for one in queries]
 
     def _decode(self, rows):
         noise = np.random.default_rng(_SEED).standard_normal(rows.shape)
         return self.gains * (rows @ self.vectors) + self.noise * noise
-
-
-def _water_level(variances, n_bits):
-    """The level with which the bits log2(v / level) / 2 sum to `n_bits`, by bisection."""
-    low, high = np.log2(variances.min()) - n_bits, np.log2(variances.max())
-    for _ in range(200):
-        middle = (low + high) / 2
-        if np.maximum(np.log2(variances) - middle, 0).sum() / 2 > n_bits:
-            low = middle
-        else:
-            high = middle
-    return 2**high

@@ -25,7 +25,7 @@ _MAX_RQ_BYTES = 32
 _MAX_LSQ_BYTES = 8
 _MAX_PRQ_BYTES = 128
 _BYTES_OF_A_GROUP = 8
-# Dimensions for each byte, the better ones of those tried, and all dimensions.
+# Numbers of dimensions to try, for each byte; the last one stands for all dimensions.
 _RATIOS = (3, 6, np.inf)
 
 
@@ -40,10 +40,11 @@ class Decoded(NamedTuple):
     embed: Callable
     decode: Callable
 
-    def distances(self, rows, queries, metric, *, coded):
-        """Dissimilarities of queries, exact or coded, and coded rows."""
-        embedded = self.decode(queries) if coded else self.embed(queries)
-        return pairwise_distances(embedded, self.decode(rows), metric=metric)
+    def distances(self, rows, chosen, metric):
+        """Dissimilarities of the chosen rows, exact and coded, and all coded rows."""
+        decoded = self.decode(rows)
+        queries = self.embed(rows[chosen]), decoded[chosen]
+        return [pairwise_distances(one, decoded, metric=metric) for one in queries]
 
 
 class Searched(NamedTuple):
@@ -52,12 +53,10 @@ class Searched(NamedTuple):
     n_bytes: float
     similarities: Callable
 
-    def distances(self, rows, queries, _metric, *, coded):
-        """Dissimilarities of exact queries and coded rows; None for coded queries."""
-        if coded:
-            return None
-        similarities = self.similarities(rows, queries)
-        return similarities.max() - similarities
+    def distances(self, rows, chosen, _metric):
+        """Dissimilarities of the chosen rows and all coded rows; None for coded queries."""
+        similarities = self.similarities(rows, rows[chosen])
+        return similarities.max() - similarities, None
 
 
 class Method(NamedTuple):
@@ -69,11 +68,12 @@ class Method(NamedTuple):
     cosine_only: bool = False
 
 
-def _leading(rows, n_components):
-    """Right singular vectors of the rows, of shape (n_features, n_components)."""
+def _projection(rows, n_components):
+    """Function that projects rows on the leading singular vectors of the given rows."""
     if n_components == rows.shape[1]:
-        return np.eye(n_components, dtype=np.float32)
-    return np.ascontiguousarray(randomized_svd(rows, n_components, random_state=_SEED)[2].T)
+        return np.ascontiguousarray
+    vectors = randomized_svd(rows, n_components, random_state=_SEED)[2].T
+    return lambda rows: np.ascontiguousarray(rows @ vectors)
 
 
 # Fewer dimensions in floating point or integers
@@ -122,18 +122,14 @@ def _fit_projected(rows, _metric, code, n_components, center):
     if center:
         embed = PCA(n_components, random_state=_SEED).fit(rows).transform
     else:
-        vectors = _leading(rows, n_components)
-
-        def embed(rows):
-            return rows @ vectors
-
+        embed = _projection(rows, n_components)
     fitted = embed(rows)
     return Decoded(
         n_components / code.per_byte, embed, lambda rows: code.round(embed(rows), fitted)
     )
 
 
-# FAISS, without polysemous training ("np"), which takes minutes and does not change what is kept
+# FAISS, without polysemous training ("np"), which takes minutes and does not change the error
 
 
 def _faiss_settings(name, n_bytes, n_features, *, multiple, ratios=_RATIOS):
@@ -191,17 +187,10 @@ def _fit_signs(rows, _metric, n_bytes):
 def _fit_faiss(rows, _metric, name, n_components, n_bytes):
     import faiss
 
-    vectors = _leading(rows, n_components)
+    embed = _projection(rows, n_components)
     index = faiss.index_factory(n_components, name)
-    index.train(np.ascontiguousarray(rows @ vectors))
-
-    def embed(rows):
-        return np.ascontiguousarray(rows @ vectors)
-
-    def decode(rows):
-        return index.sa_decode(index.sa_encode(embed(rows)))
-
-    return Decoded(n_bytes, embed, decode)
+    index.train(embed(rows))
+    return Decoded(n_bytes, embed, lambda rows: index.sa_decode(index.sa_encode(embed(rows))))
 
 
 def _rabitq_settings(n_bytes, n_features):
@@ -222,14 +211,14 @@ def _rabitq_settings(n_bytes, n_features):
 def _fit_rabitq(rows, _metric, name, n_components):
     import faiss
 
-    vectors = _leading(rows, n_components)
+    embed = _projection(rows, n_components)
     index = faiss.index_factory(n_components, name)
-    index.train(np.ascontiguousarray(rows @ vectors))
+    index.train(embed(rows))
 
     def similarities(rows, queries):
         index.reset()
-        index.add(np.ascontiguousarray(rows @ vectors))
-        distances, found = index.search(np.ascontiguousarray(queries @ vectors), len(rows))
+        index.add(embed(rows))
+        distances, found = index.search(embed(queries), len(rows))
         return _in_order_of_rows(-distances, found)
 
     return Searched(index.sa_code_size(), similarities)
@@ -254,13 +243,13 @@ def _turbovec_settings(n_bytes, n_features):
 def _fit_turbovec(rows, _metric, bits, n_components):
     from turbovec import TurboQuantIndex
 
-    vectors = _leading(rows, n_components)
+    embed = _projection(rows, n_components)
 
     def similarities(rows, queries):
         index = TurboQuantIndex(n_components, bits)
-        index.calibrate(np.ascontiguousarray(rows @ vectors))
-        index.add(np.ascontiguousarray(rows @ vectors))
-        scores, found = index.search(np.ascontiguousarray(queries @ vectors), len(rows))
+        index.calibrate(embed(rows))
+        index.add(embed(rows))
+        scores, found = index.search(embed(queries), len(rows))
         return _in_order_of_rows(scores, found)
 
     return Searched(n_components * bits / 8 + 8, similarities)
@@ -279,14 +268,14 @@ def _rabitqlib_settings(n_bytes, n_features):
 def _fit_rabitqlib(rows, _metric, bits, n_components, factors):
     from rabitqlib import IvfIndex
 
-    vectors = _leading(rows, n_components)
-    center = (rows @ vectors).mean(0, keepdims=True)
+    embed = _projection(rows, n_components)
+    center = embed(rows).mean(0, keepdims=True)
 
     def similarities(rows, queries):
         index = IvfIndex(n_components, len(rows), 1, bits, metric="ip")
         lists = np.zeros(len(rows), dtype=np.uint32)
-        index.build(np.ascontiguousarray(rows @ vectors), center, lists)
-        found, distances = index.search(np.ascontiguousarray(queries @ vectors), len(rows), 1)[:2]
+        index.build(embed(rows), center, lists)
+        found, distances = index.search(embed(queries), len(rows), 1)[:2]
         return _in_order_of_rows(-np.asarray(distances), np.asarray(found))
 
     return Searched(n_components * bits / 8 + factors, similarities)
@@ -301,12 +290,8 @@ def _remex_settings(n_bytes, n_features):
 def _fit_remex(rows, _metric, bits, n_components):
     from remex import Quantizer
 
-    vectors = _leading(rows, n_components)
-    quantizer = Quantizer(n_components, bits, mean=(rows @ vectors).mean(0))
-
-    def embed(rows):
-        return rows @ vectors
-
+    embed = _projection(rows, n_components)
+    quantizer = Quantizer(n_components, bits, mean=embed(rows).mean(0))
     return Decoded(
         n_components * bits / 8 + 4,
         embed,
@@ -341,13 +326,12 @@ def _fit_sentence(rows, _metric, precision, n_bytes):
 # skperco
 
 
-def _ours_settings(method, n_bytes, n_features):
-    return [(method, n_bytes)] if n_bytes <= 4 * n_features else []
+def _ours_settings(n_bytes, n_features):
+    return [(n_bytes,)] if n_bytes <= 4 * n_features else []
 
 
-def _fit_ours(rows, metric, method, n_bytes):
-    quantizer = CoherenceQuantizer(n_bytes, method=method, metric=metric, random_state=_SEED)
-    quantizer.fit(rows)
+def _fit_ours(rows, metric, n_bytes):
+    quantizer = CoherenceQuantizer(n_bytes, metric=metric, random_state=_SEED).fit(rows)
     return Decoded(n_bytes, quantizer.transform_queries, quantizer.transform)
 
 
@@ -368,5 +352,5 @@ METHODS = {
     "rabitqlib": Method(OTHERS, _rabitqlib_settings, _fit_rabitqlib, cosine_only=True),
     "remex": Method(OTHERS, _remex_settings, _fit_remex),
     "sentence-transformers": Method(OTHERS, _sentence_settings, _fit_sentence),
-    DEFAULT: Method(SKPERCO, partial(_ours_settings, "auto"), _fit_ours),
+    DEFAULT: Method(SKPERCO, _ours_settings, _fit_ours),
 }

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 # Exponent of the variances in the weights of errors.
 _WEIGHT_POWER = 0.3
-# Smallest variance that is told from zero, relative to the largest one.
+# Smaller variances, relative to the largest one, have the weight of this variance.
 _LEAST_VARIANCE = 1e-6
 
 
@@ -17,14 +17,14 @@ def mean_squares(
 
 
 def error_weights(variances: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Weights of the errors of each dimension that keep most of the ranking.
+    """Weights of the errors of each dimension, with which codes keep more of the ranking.
 
-    An error e of a coded row changes its inner product with a query q by q.e, whose mean square
-    over the queries is the sum of v * e^2, where v is the variance of a dimension. Score-aware
-    quantization (Guo et al., 2020) therefore weights errors by the square root of v before they
-    are squared. This is best for the order of all rows, but near neighbors also differ in the
-    dimensions of small variance. The weights v^0.3 are a compromise, with which codes keep more
-    of both than with equal weights.
+    An error e of a coded row changes its inner product with a query q by q.e. If dimensions are
+    uncorrelated, the mean square of this change over the queries is the sum of v * e^2, where v is
+    the variance of a dimension. Score-aware quantization (Guo et al., 2020) therefore weights
+    errors by the square root of v before they are squared. This is best for the order of all
+    rows, but near neighbors also differ in the dimensions of small variance. The weights v^0.3
+    are a compromise, with which codes keep more of both than with equal weights.
 
     Parameters
     ----------

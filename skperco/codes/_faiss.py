@@ -16,10 +16,10 @@ from skperco.utils._chunking import chunks
 from skperco.utils._optional_imports import import_extra
 
 _BITS_PER_BYTE = 8
-# Of the first pass: codes of 4 bits, so many that the pass takes less than a second for 1,000
-# queries of 1,000,000 rows, and so few that nearly all neighbors are among the candidates.
-_COARSE_BITS = 4
+# Number of coarse codes of a row in the first pass, and bits of each. With more codes, the pass is
+# slower; with fewer, more neighbors are missing among the candidates.
 _MAX_COARSE_CODES = 64
+_COARSE_BITS = 4
 _MAX_ROWS_TO_TRAIN = 2**14
 _ROWS_PER_CHUNK = 2**16
 _SEED = 0
@@ -45,9 +45,9 @@ class FaissMixin:
         k_factor : float, default=None
             If given, a search for k neighbors has two passes: one over coarse codes of up to 64
             times 4 bits, which FAISS scans much faster (fast scan), finds k * `k_factor`
-            candidates, whose codes are then compared. With 30, nearly all of the ten neighbors
-            are found. The coarse codes take at most 32 bytes of memory for each row. They are
-            trained on `codes`, and rows are not added by their codes later.
+            candidates, and the other compares their codes. With 30, nearly all of the ten
+            neighbors are found. The coarse codes take at most 32 bytes of memory for each row.
+            They are trained on `codes`; further codes cannot be added with ``add_sa_codes``.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class FaissMixin:
         return index if k_factor is None else _two_passes(faiss, index, codes, k_factor)
 
     def _check_two_passes(self, codes: ArrayLike | None, k_factor: float) -> None:
-        if k_factor < 1:
+        if not k_factor >= 1:
             raise ValueError(f"k_factor must be at least 1, got {k_factor}.")
         if codes is None:
             raise ValueError("k_factor needs codes, on which the coarse codes are trained.")

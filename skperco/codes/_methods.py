@@ -24,9 +24,9 @@ FIXED_BITS = {"int8": 8, "int4": 4, "binary": 1}
 _BITS_PER_BYTE = 8
 # Wider beams hardly reduce the error of two bytes.
 _PRODUCT_BEAM_WIDTH = 4
-# Up to this number of bytes, a residual code has one group of dimensions. More bytes are divided
-# among groups of the other number, since the training takes the longer the more dimensions follow
-# each other in the levels of a group.
+# Up to this number of bytes, all bytes of a residual code approximate all dimensions. Otherwise the
+# dimensions are divided into groups of at most 8 bytes each, to save time: each byte of a group
+# needs another k-means in all dimensions of the group.
 _MAX_BYTES_OF_ONE_GROUP = 16
 _BYTES_OF_A_GROUP = 8
 _NO_LIMIT = 2**31 - 1

@@ -74,7 +74,7 @@ class CoherenceQuantizer(
         Number of bytes of a code, at most those of a row of X, or of the teacher, in float32.
     method : {"auto", "residual", "product", "scalar", "int8", "int4", "binary"}, default="auto"
         - "residual": a sum of one of 256 vectors for each byte, found by beam search; for more
-          than 16 bytes, the dimensions are divided into groups that have 8 bytes each;
+          than 16 bytes, the dimensions are divided into groups of up to 8 bytes;
         - "product": one of 256 vectors for each byte, in a few dimensions of its own; with fewer
           than two dimensions for a byte, pairs of bytes are residual codes of a few dimensions;
         - "scalar": levels for each dimension (transform coding), with at most 8 bits; dimensions

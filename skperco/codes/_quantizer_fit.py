@@ -23,7 +23,7 @@ from skperco.training._samples import Samples
 _DIMENSIONS_PER_BYTE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 # Index of the number with which the search begins, which is the best for most budgets.
 _FIRST = 3
-# The same for residual codes, whose search begins with the most dimensions.
+# Numbers for residual codes, whose search begins with the largest one.
 _RESIDUAL_DIMENSIONS_PER_BYTE = (12.0, 24.0, 48.0)
 _MAX_RESIDUAL_DIMENSIONS = 512
 # Up to this number of bytes, residual codes are candidates: for more, encoding takes too long.
@@ -194,7 +194,9 @@ class QuantizerFit:
     def _split(self) -> None:
         rows = np.arange(self.subset.n_rows)
         self.held_out = self.subset.take(rows[: self.n_held_out])
-        self.rest = self.subset.take(rows[self.n_held_out :])
+        rest = rows[self.n_held_out :]
+        self.rest = self.subset.take(rest)
+        self.candidate_rows = self.subset.take(rest[:_MAX_CANDIDATE_ROWS])
         table = dissimilarity_table(
             self.held_out.representation, self.samples.teacher_metric, device=self.device
         )
@@ -205,8 +207,7 @@ class QuantizerFit:
     def _score(self, candidate: Candidate) -> float:
         """Mean of the criterion of exact and of coded queries on the held-out rows."""
         if candidate not in self.scores:
-            subset = self.rest.take(np.arange(min(self.rest.n_rows, _MAX_CANDIDATE_ROWS)))
-            distiller, encoder = self._fit(candidate, self.rest, subset)
+            distiller, encoder = self._fit(candidate, self.rest, self.candidate_rows)
             embeddings = _embed(distiller, encoder, self.held_out)
             decoded = encoder.decode(encoder.code.encode(embeddings))
             pair = [one.numpy() for one in (embeddings, decoded)]
