@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
-from rivals.bytes_report import draw, table
+from rivals.bytes_report import draw, table, write_grids
 from rivals.cases import case_from_files, load_case
 from rivals.code_evaluation import BYTES, COHERENCE, RECALL, GaussianBound, Judge
 from rivals.codes import METHODS
@@ -56,6 +56,8 @@ def main():
     )
     text = "\n\n".join([heading, *tables]) + "\n"
     options.output.mkdir(parents=True, exist_ok=True)
+    for name, budgets in panels.items():
+        write_grids(name, budgets, options.output)
     (options.output / "bytes.md").write_text(text, encoding="utf-8")
     draw(panels, options.output / "bytes.png")
     print(text)

@@ -1,8 +1,10 @@
 """Tables and a plot of what codes keep at equal bytes."""
 
+import csv
+
 import numpy as np
 
-from rivals.code_evaluation import COHERENCE, RECALL, SCORES
+from rivals.code_evaluation import CODED_COHERENCE, CODED_RECALL, COHERENCE, RECALL, SCORES
 from rivals.codes import DEFAULT, FAISS, FLOATS, METHODS, OTHERS, SKPERCO
 
 # Okabe and Ito's palette for color blindness; line styles differ too.
@@ -12,6 +14,8 @@ _STYLES = {
     OTHERS: ("#009E73", "-."),
     SKPERCO: ("#D55E00", "-"),
 }
+# Scores of the tables of all budgets.
+_KINDS = {"exact": (COHERENCE, RECALL), "coded": (CODED_COHERENCE, CODED_RECALL)}
 _MARKERS = "osv^<>DXPh"
 _PANEL_SIZE = (6.5, 5.0)
 
@@ -24,8 +28,7 @@ def table(case, n_bytes, scores):
         "| method | bytes | " + " | ".join(SCORES) + " |",
         "|---|" + "---:|" * (len(SCORES) + 1),
     ]
-    rivals = [name for name in scores if name in METHODS]
-    best = {name: np.nanmax([scores[method][name] for method in rivals]) for name in SCORES}
+    best = _best(scores, SCORES)
     for method, of_method in scores.items():
         cells = [_cell(of_method[name], method in METHODS and best[name]) for name in SCORES]
         lines.append(f"| {method} | {of_method['bytes']:g} | " + " | ".join(cells) + " |")
@@ -56,6 +59,35 @@ def _comparison(scores):
             f"{'lower' if recall <= ours[names[1]] else 'higher'}."
         )
     return "\n".join(lines)
+
+
+def write_grids(case, budgets, folder):
+    """Write coherence and recall of each method, with a column for each budget, as CSV files."""
+    methods = dict.fromkeys(method for scores in budgets.values() for method in scores)
+    for kind, names in _KINDS.items():
+        best = {n: _best(scores, names) for n, scores in budgets.items()}
+        with (folder / f"{case}_{kind}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+            writer.writerow(["method", *(f"{n} bytes" for n in budgets)])
+            for method in methods:
+                cells = [
+                    _pair(scores[method], names, best[n], method) if method in scores else ""
+                    for n, scores in budgets.items()
+                ]
+                if any(cells):
+                    writer.writerow([method, *cells])
+
+
+def _best(scores, names):
+    """The best value of each of these scores among the methods."""
+    rivals = [of_method for method, of_method in scores.items() if method in METHODS]
+    return {name: np.nanmax([of_method[name] for of_method in rivals]) for name in names}
+
+
+def _pair(scores, names, best, method):
+    if np.isnan(scores[names[0]]):
+        return ""
+    return " / ".join(_cell(scores[name], method in METHODS and best[name]) for name in names)
 
 
 def draw(panels, path):

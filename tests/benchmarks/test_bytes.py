@@ -1,5 +1,6 @@
 """The benchmark of codes: its scores, its bound, and the bytes that methods take."""
 
+import csv
 import importlib
 import sys
 
@@ -85,3 +86,9 @@ def test_the_report_shows_each_budget(rows, monkeypatch, tmp_path, capsys):
         assert f"### made up, {n_bytes} bytes" in printed
     assert "bound for Gaussian rows" in printed
     assert (tmp_path / "bytes.png").stat().st_size > 10_000
+    for kind in ("exact", "coded"):
+        with (tmp_path / f"made up_{kind}.csv").open(encoding="utf-8", newline="") as file:
+            header, *grid = csv.reader(file)
+        assert header == ["method", "4 bytes", "8 bytes"]
+        assert "CoherenceQuantizer" in [method for method, *_ in grid]
+        assert all(len(cells) == len(header) for cells in grid)
