@@ -274,7 +274,7 @@ class CoherenceQuantizer(
         }
         self.n_bytes_ = self.n_bytes
         self.metric_, self.teacher_metric_ = self.metric, samples.teacher_metric
-        progress.end({})
+        progress.end({name: value for name, value in vars(self).items() if name.endswith("_")})
         return self
 
     def _check_metric(self) -> None:

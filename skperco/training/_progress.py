@@ -93,7 +93,7 @@ class Progress:
         self.say("{}", message)
         task = self.context.subcontext("part")
         task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-        self._end(task, {})
+        self._end(task, None)
 
     def end(self, attributes: dict[str, Any]) -> None:
         """End the fit, with the fitted attributes of the estimator."""
