@@ -43,9 +43,9 @@ def _cell(value, best):
 
 def _comparison(scores):
     """Methods that are ahead of the default in coherence and recall, and the distance in recall."""
-    if DEFAULT not in scores:
-        return ""
     rivals = [name for name in scores if name in METHODS and name != DEFAULT]
+    if DEFAULT not in scores or not rivals:
+        return ""
     ours = scores[DEFAULT]
     lines = []
     for kind in ("", ", coded"):

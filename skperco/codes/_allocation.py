@@ -42,7 +42,7 @@ def error_weights(variances: NDArray[np.floating]) -> NDArray[np.float32]:
     return (relative**_WEIGHT_POWER).astype(np.float32)
 
 
-def water_filling(variances: NDArray[np.floating], n_bits: int) -> NDArray[np.float64]:
+def water_filling(variances: NDArray[np.floating], n_bits: float) -> NDArray[np.float64]:
     """Bits of each dimension that minimize the mean squared error of Gaussian dimensions.
 
     Reverse water-filling (Cover and Thomas, *Elements of Information Theory*, 10.3.3): a dimension
@@ -52,7 +52,7 @@ def water_filling(variances: NDArray[np.floating], n_bits: int) -> NDArray[np.fl
     Parameters
     ----------
     variances : ndarray of shape (n_dimensions,)
-    n_bits : int
+    n_bits : float
 
     Returns
     -------

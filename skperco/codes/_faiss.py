@@ -12,6 +12,7 @@ from skperco.codes._check_codes import check_codes
 from skperco.codes._encoder import CodeEncoder
 from skperco.codes._fixed_codes import BinaryCode, IntegerCode
 from skperco.codes._residual_code import N_CENTROIDS
+from skperco.codes._scalar_code import ScalarCode
 from skperco.utils._chunking import chunks
 from skperco.utils._optional_imports import import_extra
 
@@ -53,7 +54,8 @@ class FaissMixin:
         -------
         index : faiss.IndexPQ, IndexResidualQuantizer, IndexScalarQuantizer or IndexBinaryFlat
             With `k_factor` it is an IndexRefine around one of these.
-            IndexPQ for product and scalar codes whose bytes have the same number of dimensions.
+            IndexPQ for product and scalar codes whose bytes, or words of two bytes, have the same
+            number of dimensions.
             Distances are squared and euclidean. With ``metric="cosine"`` FAISS cannot divide by
             the norm of a decoded row: the index holds decoded rows without normalization, divided
             by ``encoder_.query_scale``, with which the order of near neighbors is nearly that
@@ -64,7 +66,8 @@ class FaissMixin:
         NotFittedError
             If the quantizer is not fitted.
         ValueError
-            If the bits of an integer code are not all used, which FAISS does not support; if
+            If the bits of an integer code or the bytes of a scalar code are not all used, or words
+            of two bytes have different numbers of dimensions, which FAISS does not support; if
             `codes` are not those of the quantizer; if `k_factor` is less than 1, or given without
             codes or for binary codes.
         TypeError
@@ -98,10 +101,28 @@ class FaissMixin:
             return faiss.IndexBinaryFlat(_BITS_PER_BYTE * code.n_bytes)
         if isinstance(code, IntegerCode):
             return _scalar_index(faiss, code, scale)
-        codebooks = [codebook / scale for codebook in code.codebooks()]
+        codebooks = _word_codebooks(code) if isinstance(code, ScalarCode) else code.codebooks()
+        codebooks = [codebook / scale for codebook in codebooks]
         if len({codebook.shape for codebook in codebooks}) == 1 and len(codebooks[0]) == 1:
             return _product_index(faiss, codebooks)
         return _residual_index(faiss, codebooks)
+
+
+def _word_codebooks(code: ScalarCode) -> list[torch.Tensor]:
+    """Codebooks of the words of a scalar code, of shape (1, number of values, n_dimensions)."""
+    n_words, widths = len(code.widths), set(code.widths.tolist())
+    if n_words * code.word_bytes < code.n_bytes:
+        raise ValueError(
+            f"to_faiss needs scalar codes without unused bytes, got {code.n_components} dimensions "
+            f"in n_bytes={code.n_bytes}: reduce n_bytes."
+        )
+    if code.word_bytes > 1 and len(widths) > 1:
+        raise ValueError(
+            f"to_faiss needs the same number of dimensions in each of the {n_words} words of a "
+            f"scalar code, got {code.n_components} dimensions: set n_components to a multiple of "
+            f"{n_words}."
+        )
+    return [torch.from_numpy(code.centroids(word))[None] for word in range(n_words)]
 
 
 def _two_passes(faiss: Any, index: Any, codes: NDArray[np.uint8], k_factor: float) -> Any:
@@ -140,9 +161,8 @@ def _scalar_index(faiss: Any, code: IntegerCode, scale: float) -> Any:
 
 def _product_index(faiss: Any, codebooks: list[torch.Tensor]) -> Any:
     centroids = torch.cat(codebooks)
-    index = faiss.IndexPQ(
-        centroids.shape[0] * centroids.shape[2], len(centroids), _BITS_PER_BYTE, faiss.METRIC_L2
-    )
+    n_words, n_values, width = centroids.shape
+    index = faiss.IndexPQ(n_words * width, n_words, n_values.bit_length() - 1, faiss.METRIC_L2)
     faiss.copy_array_to_vector(centroids.flatten().numpy(), index.pq.centroids)
     index.is_trained = True
     return index

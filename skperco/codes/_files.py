@@ -168,8 +168,8 @@ def _checked_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"it has an unknown method, {attributes['method_']!r}.")
     result["method_"] = attributes["method_"]
     result["validation_scores_"] = {
-        (checked(method, str), checked(size, int), checked(trained, bool)): checked(score, float)
-        for method, size, trained, score in checked(attributes["validation_scores_"], list)
+        tuple(map(checked, candidate, (str, int, bool, bool))): checked(score, float)
+        for *candidate, score in checked(attributes["validation_scores_"], list)
     }
     if "feature_names_in_" in attributes:
         names = attributes["feature_names_in_"]

@@ -11,7 +11,7 @@ from skperco.utils._optional_imports import has_module, import_extra
 _FIRST_ITER = 10
 _N_ITER = 10
 # Progressive k-means begins with this number of principal dimensions, and then doubles it.
-_FIRST_DIMENSIONS = 4
+_FIRST_DIMENSIONS = 2
 
 
 def kmeans_centers(

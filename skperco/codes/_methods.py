@@ -16,6 +16,7 @@ from skperco.codes._fixed_codes import (
 )
 from skperco.codes._residual_code import ResidualCode
 from skperco.codes._residual_training import train_residual_code
+from skperco.codes._scalar_code import ScalarCode
 from skperco.codes._scalar_training import train_scalar_code
 
 METHODS = ("residual", "product", "scalar", "int8", "int4", "binary")
@@ -29,8 +30,13 @@ _PRODUCT_BEAM_WIDTH = 4
 # needs another k-means in all dimensions of the group.
 _MAX_BYTES_OF_ONE_GROUP = 16
 _BYTES_OF_A_GROUP = 8
-_NO_LIMIT = 2**31 - 1
-_CODES: dict[str, type[Any]] = {"int8": IntegerCode, "int4": IntegerCode, "binary": BinaryCode}
+NO_LIMIT = 2**31 - 1
+_CODES: dict[str, type[Any]] = {
+    "scalar": ScalarCode,
+    "int8": IntegerCode,
+    "int4": IntegerCode,
+    "binary": BinaryCode,
+}
 
 
 def dimension_limits(method: str, n_bytes: int) -> tuple[int, int]:
@@ -39,8 +45,8 @@ def dimension_limits(method: str, n_bytes: int) -> tuple[int, int]:
         per_byte = _BITS_PER_BYTE // FIXED_BITS[method]
         return per_byte * (n_bytes - 1) + 1, per_byte * n_bytes
     if method == "scalar":
-        return n_bytes, _BITS_PER_BYTE * n_bytes
-    return 1, _NO_LIMIT
+        return 1, _BITS_PER_BYTE * n_bytes
+    return 1, NO_LIMIT
 
 
 def train_code(
@@ -49,6 +55,7 @@ def train_code(
     n_bytes: int,
     *,
     beam_width: int,
+    correlated: bool = False,
     sample_weight: NDArray[np.floating],
     random_state: np.random.RandomState,
     device: torch.device,
@@ -63,6 +70,9 @@ def train_code(
     n_bytes : int
     beam_width : int
         For residual codes.
+    correlated : bool, default=False
+        Whether the columns are correlated. Then those of a byte of a product code are adjacent
+        columns, and errors have equal weights.
     sample_weight : ndarray of shape (n_rows,)
     random_state : RandomState
     device : torch.device
@@ -71,7 +81,7 @@ def train_code(
     -------
     order : ndarray of shape (n_components,)
         The columns in the order in which the code takes them.
-    code : ResidualCode, IntegerCode or BinaryCode
+    code : ResidualCode, ScalarCode, IntegerCode or BinaryCode
         On the CPU.
     """
     unchanged = np.arange(embeddings.shape[1])
@@ -82,6 +92,8 @@ def train_code(
         code = train_integer_code(embeddings, n_bytes, bits, sample_weight=sample_weight)
         return unchanged, code
     weights = error_weights(mean_squares(embeddings, sample_weight))
+    if correlated:
+        weights = np.ones_like(weights)
     if method == "scalar":
         return train_scalar_code(embeddings, n_bytes, weights=weights, sample_weight=sample_weight)
     if method == "product":
@@ -89,7 +101,8 @@ def train_code(
     return train_residual_code(
         embeddings,
         n_bytes,
-        _count_groups(method, n_bytes, embeddings.shape[1]),
+        n_bytes if correlated else _count_groups(method, n_bytes, embeddings.shape[1]),
+        adjacent=correlated,
         weights=weights,
         beam_width=beam_width,
         sample_weight=sample_weight,

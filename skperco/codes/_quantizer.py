@@ -77,12 +77,13 @@ class CoherenceQuantizer(
           than 16 bytes, the dimensions are divided into groups of up to 8 bytes;
         - "product": one of 256 vectors for each byte, in a few dimensions of its own; with fewer
           than two dimensions for a byte, pairs of bytes are residual codes of a few dimensions;
-        - "scalar": levels for each dimension (transform coding), with at most 8 bits; dimensions
-          of larger variance have more;
+        - "scalar": levels for each dimension (transform coding), of which those of larger variance
+          have more; encoding and training take the least time;
         - "int8", "int4", "binary": 8 bits, 4 bits or one bit for each dimension, for databases
           that take only these: unsigned integers with zero point 128 or 8, and signs;
-        - "auto": product codes or, up to 32 bytes, residual codes, which keep more, but take ten
-          times as long to encode.
+        - "auto": product codes up to 128 bytes, which may code principal components or the columns
+          of X themselves; up to 32 bytes also residual codes, which keep more, but take ten times
+          as long to encode; and from 64 bytes on scalar codes.
     n_components : int, default=None
         Number of dimensions that are coded. If None, it is chosen on held-out rows: one to eight
         for each byte, and for "residual" up to 48, but at most 512 dimensions. For "int8", "int4"
@@ -128,8 +129,8 @@ class CoherenceQuantizer(
         From rows to codes, on the CPU, in float32.
     validation_scores_ : dict
         Held-out score of each candidate (method, number of components, whether the distiller is
-        trained): mean of coherence and recall, weighted by `rank_power`, for exact and for coded
-        queries. Empty if there was nothing to choose.
+        trained, whether principal components are coded): mean of coherence and recall, weighted by
+        `rank_power`, for exact and for coded queries. Empty if there was nothing to choose.
     n_bytes_ : int
         Number of bytes of a code.
     metric_, teacher_metric_ : str or callable
@@ -268,7 +269,7 @@ class CoherenceQuantizer(
         ).run()
         self.distiller_ = result.distiller
         self.encoder_ = result.encoder
-        self.method_, self.n_components_, _ = result.candidate
+        self.method_, self.n_components_ = result.candidate[:2]
         self.validation_scores_ = {
             tuple(candidate): score for candidate, score in result.validation_scores.items()
         }

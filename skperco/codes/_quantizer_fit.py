@@ -4,9 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
+from scipy.linalg import orthogonal_procrustes
+from sklearn.preprocessing import normalize
 
 from skperco.closed_form._truncated_svd import top_singular_vectors
 from skperco.codes._encoder import (
@@ -14,7 +17,7 @@ from skperco.codes._encoder import (
     random_rotation,
     scale_of_queries,
 )
-from skperco.codes._methods import FIXED_BITS, dimension_limits, train_code
+from skperco.codes._methods import FIXED_BITS, NO_LIMIT, dimension_limits, train_code
 from skperco.dissimilarity._table import dissimilarity_table
 from skperco.training._holdout import HoldoutScorer, count_held_out
 from skperco.training._samples import Samples
@@ -26,8 +29,10 @@ _FIRST = 3
 # Numbers for residual codes, whose search begins with the largest one.
 _RESIDUAL_DIMENSIONS_PER_BYTE = (12.0, 24.0, 48.0)
 _MAX_RESIDUAL_DIMENSIONS = 512
-# Up to this number of bytes, residual codes are candidates: for more, encoding takes too long.
-_MAX_RESIDUAL_BYTES = 32
+# Smallest and largest number of bytes for which a method is a candidate. Residual codes of more
+# bytes take too long to encode. Scalar codes of fewer bytes keep less than product codes, and those
+# of more bytes keep more.
+_AUTO = {"product": (1, 128), "residual": (1, 32), "scalar": (64, NO_LIMIT)}
 # Neighbors whose recall is scored, as a fraction of the held-out rows: more would be easy to keep.
 _NEIGHBOR_FRACTION = 0.01
 _MIN_NEIGHBORS = 3
@@ -39,7 +44,7 @@ _MAX_DOCUMENTS = 4000
 
 
 class Candidate(NamedTuple):
-    """A method, its number of dimensions, and whether the embedding is trained.
+    """A method, its number of dimensions, and how the rows are embedded.
 
     Attributes
     ----------
@@ -47,11 +52,15 @@ class Candidate(NamedTuple):
     n_components : int
     trained : bool
         False for the closed form: singular vectors, or a ridge regression onto the teacher.
+    rotated : bool, default=True
+        Whether principal components are coded. Otherwise the columns of X are, some of which may
+        have few values, or be correlated with adjacent ones, as pixels are.
     """
 
     method: str
     n_components: int
     trained: bool
+    rotated: bool = True
 
 
 class CodeOptions(NamedTuple):
@@ -147,7 +156,21 @@ class QuantizerFit:
             best = max(best, self._climb(other), key=self._score)
         for trained in self.may_train[1:]:
             best = max(best, best._replace(trained=trained), key=self._score)
+        if self._may_code_columns():
+            columns = Candidate("product", self.subset.X.shape[1], trained=False, rotated=False)
+            best = max(best, columns, key=self._score)
         return best
+
+    def _may_code_columns(self) -> bool:
+        """Whether product codes of the columns of X are a candidate."""
+        n_features = self.subset.X.shape[1]
+        return (
+            "product" in self._methods()
+            and self.may_train == (False,)
+            and not sp.issparse(self.subset.X)
+            and self.options.n_components in (None, n_features)
+            and self.options.n_bytes <= n_features < self.candidate_rows.n_rows
+        )
 
     def _first(self, method: str) -> Candidate:
         """The candidate with which the search for the number of dimensions begins."""
@@ -172,8 +195,11 @@ class QuantizerFit:
         """Methods to choose from."""
         if self.options.method != "auto":
             return [self.options.method]
-        few = self.options.n_bytes <= _MAX_RESIDUAL_BYTES
-        return ["product", "residual"] if few else ["product"]
+        return [
+            method
+            for method, (least, most) in _AUTO.items()
+            if least <= self.options.n_bytes <= most
+        ]
 
     def _sizes(self, method: str) -> list[int]:
         """Numbers of dimensions to choose from, in ascending order."""
@@ -233,12 +259,15 @@ class QuantizerFit:
         if candidate.method == "binary":
             # The signs of principal components, of different variances, would count the same.
             rotation = random_rotation(len(rotation), random_state)
+        if not candidate.rotated:
+            rotation = _rotation_to_columns(embeddings - offset, subset.X, is_angular)
         embeddings = (embeddings - offset) @ rotation
         order, code = train_code(
             candidate.method,
             embeddings,
             self.options.n_bytes,
             beam_width=self.options.beam_width,
+            correlated=not candidate.rotated,
             sample_weight=subset.weight,
             random_state=random_state,
             device=self.device,
@@ -284,6 +313,14 @@ def _principal_rotation(
     return offset.astype(np.float32), rotation.astype(np.float32)
 
 
+def _rotation_to_columns(
+    embeddings: NDArray[np.float32], X: NDArray[np.floating], is_angular: bool
+) -> NDArray[np.float32]:
+    """Rotation of embeddings of all dimensions that undoes that of the distiller."""
+    target = normalize(X) if is_angular else X - X.mean(axis=0)
+    return orthogonal_procrustes(embeddings, target)[0].astype(np.float32)
+
+
 def _embed(distiller: Any, encoder: CodeEncoder, samples: Samples) -> torch.Tensor:
     embeddings = torch.from_numpy(distiller.transform(samples.X)).float()
     return (embeddings - encoder.offset) @ encoder.rotation
@@ -291,4 +328,5 @@ def _embed(distiller: Any, encoder: CodeEncoder, samples: Samples) -> torch.Tens
 
 def _description(candidate: Candidate) -> str:
     kind = "trained" if candidate.trained else "closed form"
+    kind = kind if candidate.rotated else "columns of X"
     return f"{candidate.method} code of {candidate.n_components} dimensions, {kind}"

@@ -24,6 +24,7 @@ def train_residual_code(
     *,
     weights: NDArray[np.float32],
     beam_width: int,
+    adjacent: bool = False,
     sample_weight: NDArray[np.floating],
     random_state: np.random.RandomState,
     device: torch.device,
@@ -33,13 +34,16 @@ def train_residual_code(
     Parameters
     ----------
     embeddings : ndarray of shape (n_rows, n_components), float32
-        With uncorrelated columns, so that groups of columns can be coded separately.
+        With uncorrelated columns, so that any groups of columns can be coded separately, unless
+        `adjacent` is true.
     n_bytes : int
     n_groups : int
         1 for a residual code, `n_bytes` for a product code. At most n_components are formed.
     weights : ndarray of shape (n_components,), float32
         Of the errors, as in :class:`ResidualCode`.
     beam_width : int
+    adjacent : bool, default=False
+        Whether the columns of a group are adjacent. Otherwise they are chosen by their variances.
     sample_weight : ndarray of shape (n_rows,)
     random_state : RandomState
     device : torch.device
@@ -56,8 +60,11 @@ def train_residual_code(
     capacities = np.full(n_groups, n_bytes // n_groups)
     capacities[: n_bytes % n_groups] += 1
     weighted = embeddings * weights
-    bits = water_filling(mean_squares(weighted, sample_weight), _BITS_PER_BYTE * n_bytes)
-    groups = group_dimensions(bits, capacities)
+    if adjacent:
+        groups = np.array_split(np.arange(embeddings.shape[1]), n_groups)
+    else:
+        bits = water_filling(mean_squares(weighted, sample_weight), _BITS_PER_BYTE * n_bytes)
+        groups = group_dimensions(bits, capacities)
     training = _Training(beam_width, sample_weight, random_state, device)
     codebooks = [
         training.codebook(weighted[:, group], n_levels) / weights[group]

@@ -1,13 +1,22 @@
-"""Scalar codes (transform coding): Lloyd-Max levels of each dimension."""
+"""Numbers of levels of the dimensions of a scalar code, and the words that they share."""
+
+import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from skperco.codes._allocation import mean_squares
-from skperco.codes._residual_code import N_CENTROIDS, ResidualCode
+from skperco.codes._allocation import group_dimensions, mean_squares, water_filling
+from skperco.codes._scalar_code import ScalarCode, normal_error
 
 _BITS_PER_BYTE = 8
-_N_ITER = 50
+# Words of one byte are kept unless those of two bytes reduce the error at least by this factor:
+# search engines compare them faster.
+_MIN_REDUCTION = 0.9
+# Scales to choose from, relative to the standard deviation of a dimension.
+_FACTORS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+# Standard deviation of constant dimensions.
+_TINY = 1e-12
 
 
 def train_scalar_code(
@@ -16,98 +25,103 @@ def train_scalar_code(
     *,
     weights: NDArray[np.float32],
     sample_weight: NDArray[np.floating],
-) -> tuple[NDArray[np.intp], ResidualCode]:
-    """Train a scalar code, in which no dimension is divided between two bytes.
-
-    It is a product code whose centroids are the grids of the levels of their dimensions, so that
-    whatever reads product codes also reads it.
+) -> tuple[NDArray[np.intp], ScalarCode]:
+    """Choose the levels of each dimension by its variance.
 
     Parameters
     ----------
     embeddings : ndarray of shape (n_rows, n_components), float32
-        n_components is at least `n_bytes`.
     n_bytes : int
     weights : ndarray of shape (n_components,), float32
-        Of the errors, as in :class:`ResidualCode`.
+        Of the errors of each dimension, before they are squared.
     sample_weight : ndarray of shape (n_rows,)
 
     Returns
     -------
     order : ndarray of shape (n_components,)
         The columns in the order in which the code takes them.
-    code : ResidualCode
+    code : ScalarCode
         On the CPU.
     """
-    groups, codebooks = [], []
-    for group, bits in _allocate(mean_squares(embeddings * weights, sample_weight), n_bytes):
-        levels = [
-            lloyd_max_levels(embeddings[:, dimension], 2**n, sample_weight)
-            for dimension, n in zip(group, bits, strict=True)
-        ]
-        grid = np.stack(np.meshgrid(*levels, indexing="ij"), axis=-1).reshape(N_CENTROIDS, -1)
-        groups.append(group)
-        codebooks.append(grid[None].astype(np.float32))
-    return np.concatenate(groups), ResidualCode.from_codebooks(codebooks)
+    variances = mean_squares(embeddings, sample_weight)
+    weighted = variances * weights.astype(np.float64) ** 2
+    word_bytes, groups, n_levels = 1, *_allocate(weighted, n_bytes, 1)
+    if n_bytes % 2 == 0:
+        of_two_bytes = _allocate(weighted, n_bytes, 2)
+        if _error(weighted, *of_two_bytes) < _MIN_REDUCTION * _error(weighted, groups, n_levels):
+            word_bytes, (groups, n_levels) = 2, of_two_bytes
+    order = np.concatenate(groups)
+    layout = (
+        torch.from_numpy(np.concatenate(n_levels)),
+        torch.tensor([len(group) for group in groups]),
+        torch.tensor([word_bytes, n_bytes]),
+    )
+    deviations = np.sqrt(variances[order]).clip(_TINY)
+    return order, _scaled_code(embeddings[:, order], deviations, layout, sample_weight)
+
+
+def _scaled_code(
+    embeddings: NDArray[np.float32],
+    deviations: NDArray[np.floating],
+    layout: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    sample_weight: NDArray[np.floating],
+) -> ScalarCode:
+    """Code whose scales have the least error: larger ones than the deviations for heavy tails."""
+    n_levels, widths, sizes = layout
+    codes = [
+        ScalarCode(n_levels, torch.from_numpy(deviations * factor).float(), widths, sizes)
+        for factor in _FACTORS
+    ]
+    rows = torch.from_numpy(embeddings)
+    errors = [
+        sample_weight @ (code.decode(code.encode(rows)) - rows).double().square().numpy()
+        for code in codes
+    ]
+    factors = np.array(_FACTORS)[np.argmin(errors, axis=0)]
+    return ScalarCode(n_levels, torch.from_numpy(deviations * factors).float(), widths, sizes)
 
 
 def _allocate(
-    variances: NDArray[np.floating], n_bytes: int
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """The dimensions of each byte, and the bits of each.
-
-    Each bit goes to the dimension with the largest remaining error (greedy allocation; a bit
-    divides the error by four), as long as the byte of the dimension has a bit left. A dimension
-    joins the byte with the most bits left when it gets its first bit. Those without bits are
-    added to the bytes one by one; their only level is the mean.
-    """
-    errors = variances.astype(np.float64)
-    bits = np.zeros(len(errors), dtype=np.intp)
-    byte_of = np.full(len(errors), -1)
-    left = np.full(n_bytes, _BITS_PER_BYTE)
-    for _ in range(_BITS_PER_BYTE * n_bytes):
-        placed = byte_of >= 0
-        has_room = np.where(placed, left[byte_of] > 0, True)
-        dimension = int(np.argmax(np.where(has_room, errors, -1)))
-        if not placed[dimension]:
-            byte_of[dimension] = int(np.argmax(left))
-        bits[dimension] += 1
-        errors[dimension] /= 4
-        left[byte_of[dimension]] -= 1
-    unplaced = np.flatnonzero(byte_of < 0)
-    byte_of[unplaced] = np.arange(len(unplaced)) % n_bytes
-    members = [np.flatnonzero(byte_of == byte) for byte in range(n_bytes)]
-    return [(group, bits[group]) for group in members]
+    variances: NDArray[np.floating], n_bytes: int, word_bytes: int
+) -> tuple[list[NDArray[np.intp]], list[NDArray[np.int64]]]:
+    """The dimensions of each word, and their numbers of levels."""
+    n_words = min(n_bytes // word_bytes, len(variances))
+    bits = water_filling(variances, _BITS_PER_BYTE * n_bytes)
+    groups = group_dimensions(bits, np.ones(n_words, dtype=np.intp))
+    n_values = 2 ** (_BITS_PER_BYTE * word_bytes)
+    return groups, [level_counts(variances[group], n_values) for group in groups]
 
 
-def lloyd_max_levels(
-    values: NDArray[np.floating], n_levels: int, sample_weight: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Levels of a scalar quantizer with the least mean squared error (Lloyd, 1982; Max, 1960).
+def level_counts(variances: NDArray[np.floating], n_values: int) -> NDArray[np.int64]:
+    """Numbers of levels whose product is at most `n_values`, for a small error.
+
+    Those of water-filling are rounded, the smallest first, and the other dimensions share what is
+    left of the product.
 
     Parameters
     ----------
-    values : ndarray of shape (n_rows,)
-    n_levels : int
-    sample_weight : ndarray of shape (n_rows,)
+    variances : ndarray of shape (n_dimensions,)
+    n_values : int
 
     Returns
     -------
-    levels : ndarray of shape (n_levels,), float64
-        In ascending order.
+    n_levels : ndarray of shape (n_dimensions,), int64
     """
-    order = np.argsort(values, kind="stable")
-    values, weights = values[order].astype(np.float64), sample_weight[order]
-    total_weights = np.concatenate([[0], np.cumsum(weights)])
-    totals = np.concatenate([[0], np.cumsum(weights * values)])
-    shares = (np.arange(n_levels) + 0.5) / n_levels
-    positions = np.searchsorted(total_weights, shares * total_weights[-1]).clip(1, len(values))
-    levels = values[positions - 1]
-    for _ in range(_N_ITER):
-        bounds = np.searchsorted(values, (levels[1:] + levels[:-1]) / 2)
-        bounds = np.concatenate([[0], bounds, [len(values)]])
-        cell_weights = np.diff(total_weights[bounds])
-        means = np.divide(
-            np.diff(totals[bounds]), cell_weights, out=levels.copy(), where=cell_weights > 0
-        )
-        levels = np.sort(means)
-    return levels
+    n_levels = np.ones(len(variances), dtype=np.int64)
+    ascending = np.argsort(variances, kind="stable")
+    left = n_values
+    for i, dimension in enumerate(ascending[:-1]):
+        bits = water_filling(variances[ascending[i:]], math.log2(left))[0]
+        n_levels[dimension] = max(1, round(2**bits))
+        left //= int(n_levels[dimension])
+    n_levels[ascending[-1]] = left
+    return n_levels
+
+
+def _error(
+    variances: NDArray[np.floating],
+    groups: list[NDArray[np.intp]],
+    n_levels: list[NDArray[np.int64]],
+) -> float:
+    errors = [normal_error(int(n)) for n in np.concatenate(n_levels)]
+    return float(variances[np.concatenate(groups)] @ errors)

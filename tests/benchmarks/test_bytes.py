@@ -71,13 +71,14 @@ def test_no_method_takes_more_than_the_budget(rows, name, n_bytes):
         assert 0 < scores[RECALL] <= 1
 
 
-def test_the_report_shows_each_budget(rows, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("rivals", [["float32", "FAISS SQ"], []])
+def test_the_report_shows_each_budget(rows, rivals, monkeypatch, tmp_path, capsys):
     module = importlib.import_module("bytes")
     parts = [Rows(part, part, None) for part in rows]
     case = Case("made up", "cosine", *parts, compression=True)
     monkeypatch.setattr(module, "_cases", lambda options: [case])
     arguments = ["--bytes", "4", "8", "--n-jobs", "1", "--output", str(tmp_path)]
-    arguments += ["--methods", "float32", "FAISS SQ", "CoherenceQuantizer"]
+    arguments += ["--methods", *rivals, "CoherenceQuantizer"]
     monkeypatch.setattr(sys, "argv", ["bytes.py", *arguments])
     module.main()
     printed = capsys.readouterr().out

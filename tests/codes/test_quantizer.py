@@ -93,7 +93,7 @@ def test_the_number_of_dimensions_has_the_best_validation_score(fitted):
     model = fitted["product"]
     assert model.validation_scores_
     best = max(model.validation_scores_, key=model.validation_scores_.__getitem__)
-    assert best == ("product", model.n_components_, False)
+    assert best == ("product", model.n_components_, False, True)
 
 
 def test_a_method_and_a_number_of_dimensions_leave_nothing_to_choose(embeddings):
@@ -110,17 +110,43 @@ def test_few_rows_are_fitted_without_validation(embeddings):
     )
 
 
-def test_auto_chooses_between_residual_and_product_codes(embeddings):
-    model = quantizer("auto", n_bytes=4).fit(embeddings)
-    assert {method for method, _, _ in model.validation_scores_} == {"residual", "product"}
-    assert model.method_ in ("residual", "product")
+@pytest.mark.parametrize(
+    ("n_bytes", "methods"),
+    [(4, {"residual", "product"}), (48, {"product"}), (64, {"product", "scalar"})],
+)
+def test_auto_chooses_between_methods(embeddings, n_bytes, methods):
+    model = quantizer("auto", n_bytes=n_bytes).fit(embeddings)
+    scores = model.validation_scores_
+    assert {method for method, *_ in scores} == methods
+    assert (model.method_, model.n_components_) == max(scores, key=scores.get)[:2]
+
+
+def test_columns_of_few_values_are_decoded_almost_exactly():
+    # Two columns of five values have 25 combinations; principal components have many more values.
+    rows = np.random.default_rng(0).integers(0, 5, size=(600, 12)).astype(np.float32)
+    model = quantizer("auto", n_bytes=6, metric="euclidean").fit(rows)
+    exact, decoded = model.transform_queries(rows), model.transform(rows)
+    np.testing.assert_allclose(decoded, exact, atol=0.01)
+    np.testing.assert_allclose(decoded - decoded.mean(0), rows - rows.mean(0), atol=0.01)
+
+
+def test_columns_are_not_coded_where_the_dimensions_are_given_or_the_input_is_sparse(embeddings):
+    rows = embeddings[:400, :32]
+    assert _codes_columns(quantizer(n_bytes=4).fit(rows))
+    assert not _codes_columns(quantizer(n_bytes=4, n_components=16).fit(rows))
+    assert not _codes_columns(quantizer(n_bytes=4).fit(sp.csr_array(rows)))
+    assert not _codes_columns(quantizer(n_bytes=4).fit(rows, teacher_embeddings=embeddings[:400]))
+
+
+def _codes_columns(model):
+    return any(not rotated for *_, rotated in model.validation_scores_)
 
 
 def test_a_trained_distiller_is_tried_with_a_teacher_only(embeddings):
     model = quantizer(n_bytes=2).fit(embeddings[:700, :16], teacher_embeddings=embeddings[:700])
-    assert {trained for _, _, trained in model.validation_scores_} == {False, True}
+    assert {trained for _, _, trained, _ in model.validation_scores_} == {False, True}
     model = quantizer(n_bytes=2).fit(embeddings[:700])
-    assert {trained for _, _, trained in model.validation_scores_} == {False}
+    assert {trained for _, _, trained, _ in model.validation_scores_} == {False}
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -249,7 +275,10 @@ def test_other_codes_are_refused(fitted, codes, error, message):
         ({"method": "opq"}, "method"),
         ({"method": "int8", "n_bytes": 65}, "method='int8' codes 65 to 65 dimensions"),
         ({"method": "binary", "n_bytes": 9}, "method='binary' codes 65 to 72 dimensions"),
-        ({"method": "scalar", "n_bytes": 65}, "method='scalar' codes 65 to"),
+        (
+            {"method": "scalar", "n_bytes": 4, "n_components": 33},
+            "method='scalar' codes 1 to 32 dimensions",
+        ),
         ({"method": "int4", "n_bytes": 4, "n_components": 12}, "change n_bytes or n_components"),
         ({"beam_width": 0}, "beam_width"),
         ({"distiller": "linear"}, "distiller"),
