@@ -215,6 +215,9 @@ class QuantizerFit:
         if method == "residual":
             ratios, most = _RESIDUAL_DIMENSIONS_PER_BYTE, _MAX_RESIDUAL_DIMENSIONS
         wanted = {int(ratio * self.options.n_bytes) for ratio in ratios}
+        if method == "scalar":
+            # Words of two bytes need equal numbers of dimensions.
+            wanted.add(n_features - n_features % max(1, self.options.n_bytes // 2))
         return sorted({min(max(size, least), most, n_features) for size in wanted})
 
     def _split(self) -> None:

@@ -10,15 +10,17 @@ faiss = pytest.importorskip("faiss")
 EXPORTS = {
     "product": {"n_bytes": 8, "n_components": 32},
     "scalar": {"n_bytes": 8, "n_components": 32},
+    "scalar, bytes of different widths": {"n_bytes": 8, "n_components": 20},
+    "scalar, two bytes": {"n_bytes": 48, "n_components": 48},
     "residual": {"n_bytes": 3, "n_components": 16},
     "int8": {"n_bytes": 16},
     "int4": {"n_bytes": 16},
 }
 
 
-def fit(embeddings, method, **parameters):
-    quantizer = CoherenceQuantizer(method=method, random_state=0, device="cpu", **parameters)
-    return quantizer.fit(embeddings[:700])
+def fit(embeddings, name, **parameters):
+    parameters = {"method": name.split(",")[0], **EXPORTS.get(name, {}), **parameters}
+    return CoherenceQuantizer(random_state=0, device="cpu", **parameters).fit(embeddings[:700])
 
 
 def nearest(queries, rows, k):
@@ -34,7 +36,7 @@ def shared(first, second):
 
 @pytest.mark.parametrize("method", EXPORTS)
 def test_an_index_finds_the_nearest_decoded_rows_for_euclidean_distances(embeddings, method):
-    quantizer = fit(embeddings, method, metric="euclidean", **EXPORTS[method])
+    quantizer = fit(embeddings, method, metric="euclidean")
     index = quantizer.to_faiss()
     assert index.is_trained
     assert index.ntotal == 0
@@ -50,7 +52,7 @@ def test_an_index_finds_the_nearest_decoded_rows_for_euclidean_distances(embeddi
 
 @pytest.mark.parametrize("method", EXPORTS)
 def test_an_index_finds_nearly_the_neighbors_by_cosine(embeddings, method):
-    quantizer = fit(embeddings, method, **EXPORTS[method])
+    quantizer = fit(embeddings, method)
     index = quantizer.to_faiss()
     index.add_sa_codes(quantizer.encode(embeddings))
     queries = quantizer.transform_queries(embeddings[:200])
@@ -71,7 +73,7 @@ def test_an_index_of_bits_finds_the_nearest_codes(embeddings):
 
 
 def test_an_index_is_read_from_a_file(embeddings, tmp_path):
-    quantizer = fit(embeddings, "product", **EXPORTS["product"])
+    quantizer = fit(embeddings, "product")
     index = quantizer.to_faiss()
     index.add_sa_codes(quantizer.encode(embeddings))
     faiss.write_index(index, str(tmp_path / "index"))
@@ -90,14 +92,17 @@ def test_integer_codes_with_unused_bits_are_refused(embeddings):
         quantizer.to_faiss()
 
 
+def test_scalar_codes_with_unused_bytes_are_refused(embeddings):
+    quantizer = fit(embeddings, "scalar", n_bytes=48, n_components=20)
+    with pytest.raises(ValueError, match="to_faiss needs scalar codes without unused bytes"):
+        quantizer.to_faiss()
+
+
 def test_codes_are_trained_without_faiss(embeddings, monkeypatch):
     monkeypatch.setattr("skperco.codes._kmeans.has_module", lambda module: False)
-    without = fit(embeddings, "product", **EXPORTS["product"])
+    without = fit(embeddings, "product")
     monkeypatch.undo()
-    scores = [
-        one.score(embeddings[700:])
-        for one in (without, fit(embeddings, "product", **EXPORTS["product"]))
-    ]
+    scores = [one.score(embeddings[700:]) for one in (without, fit(embeddings, "product"))]
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
 
 
@@ -106,7 +111,7 @@ def test_codes_are_trained_without_faiss(embeddings, monkeypatch):
 def test_two_passes_find_nearly_the_neighbors_of_one(embeddings, method, n_coarse, monkeypatch):
     # No number of dimensions is divisible by 7.
     monkeypatch.setattr("skperco.codes._faiss._MAX_COARSE_CODES", n_coarse)
-    quantizer = fit(embeddings, method, **EXPORTS[method])
+    quantizer = fit(embeddings, method)
     codes = quantizer.encode(embeddings)
     queries = quantizer.transform_queries(embeddings[:200])
     _, expected = quantizer.to_faiss(codes).search(queries, 10)
@@ -127,6 +132,6 @@ def test_two_passes_find_nearly_the_neighbors_of_one(embeddings, method, n_coars
     ],
 )
 def test_bad_arguments_are_named(embeddings, method, arguments, message):
-    quantizer = fit(embeddings, method, **EXPORTS.get(method, {"n_bytes": 8}))
+    quantizer = fit(embeddings, method, n_bytes=8)
     with pytest.raises(ValueError, match=message):
         quantizer.to_faiss(**arguments)

@@ -87,6 +87,14 @@ def test_words_of_two_bytes_give_a_dimension_more_than_eight_bits():
     assert trained(normal_rows(np.ones(8)), 4)[1].word_bytes == 1
 
 
+@pytest.mark.parametrize("n_components", [3, 4, 6, 8])
+def test_words_of_two_bytes_have_equal_numbers_of_dimensions(n_components):
+    rows = normal_rows(100.0 ** -np.arange(n_components))
+    code = trained(rows, 8)[1]
+    assert code.word_bytes == 2 - (n_components == 6)
+    assert code.word_bytes == 1 or len(set(code.widths.tolist())) == 1
+
+
 def test_scales_are_larger_than_the_deviation_for_heavy_tails():
     rows = np.random.default_rng(0).standard_t(3, size=(len(ONES), 2)).astype(np.float32)
     ordered, code = trained(rows, 2)
