@@ -63,13 +63,12 @@ def _comparison(scores):
 
 def write_grids(case, budgets, folder):
     """Write coherence and recall of each method, with a column for each budget, as CSV files."""
-    methods = dict.fromkeys(method for scores in budgets.values() for method in scores)
     for kind, names in _KINDS.items():
         best = {n: _best(scores, names) for n, scores in budgets.items()}
         with (folder / f"{case}_{kind}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, quoting=csv.QUOTE_ALL)
             writer.writerow(["method", *(f"{n} bytes" for n in budgets)])
-            for method in methods:
+            for method in _in_order(budgets):
                 cells = [
                     _pair(scores[method], names, best[n], method) if method in scores else ""
                     for n, scores in budgets.items()
@@ -112,25 +111,35 @@ def draw(panels, path):
     handles = {}
     for ax in axes.flat:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    handles = {name: handles[name] for name in sorted(handles, key=_rank)}
     figure.legend(handles.values(), handles, loc="outside right center")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def _draw_panel(ax, budgets, name):
-    methods = dict.fromkeys(method for scores in budgets.values() for method in scores)
-    for method, marker in zip(methods, 2 * _MARKERS, strict=False):
+    for method in _in_order(budgets):
         points = [(n, scores[method][name]) for n, scores in budgets.items() if method in scores]
-        ax.plot(*zip(*points, strict=True), label=method, **_style(method, marker))
+        ax.plot(*zip(*points, strict=True), label=method, **_style(method))
     ax.set_xscale("log", base=2)
     ax.set_xticks(list(budgets), [f"{n}" for n in budgets])
     ax.minorticks_off()
     ax.grid(alpha=0.3)
 
 
-def _style(method, marker):
+def _in_order(budgets):
+    """All methods in the order of METHODS, and the bound."""
+    return sorted({method for scores in budgets.values() for method in scores}, key=_rank)
+
+
+def _rank(method):
+    return list(METHODS).index(method) if method in METHODS else len(METHODS)
+
+
+def _style(method):
     if method not in METHODS:
-        return {"color": "black", "linewidth": 1, "alpha": 0.6}
+        return {"color": "black", "linewidth": 1, "zorder": 4}
+    marker = _MARKERS[_rank(method) % len(_MARKERS)]
     color, linestyle = _STYLES[METHODS[method].family]
     ours = method == DEFAULT
     return {

@@ -62,6 +62,20 @@ def test_an_index_finds_nearly_the_neighbors_by_cosine(embeddings, method):
     assert shared(found, expected) > 0.93
 
 
+@pytest.mark.parametrize("name", EXPORTS)
+def test_twice_as_many_neighbors_contain_those_by_cosine(embeddings, name):
+    quantizer = fit(embeddings, name)
+    codes = quantizer.encode(embeddings)
+    queries = quantizer.transform_queries(embeddings[:200])
+    _, found = quantizer.to_faiss(codes).search(queries, 20)
+    decoded = quantizer.decode(codes)
+    distances, expected = nearest(queries, decoded, 10)
+    # The tenth neighbor can be a tie.
+    farthest = distances[:, -1:]
+    of_found = ((queries[:, None].astype(np.float64) - decoded[found]) ** 2).sum(2)
+    assert ((of_found <= farthest + 1e-6).sum(1) >= 10).mean() > 0.98
+
+
 def test_an_index_of_bits_finds_the_nearest_codes(embeddings):
     quantizer = fit(embeddings, "binary", n_bytes=8)
     index = quantizer.to_faiss()
