@@ -66,8 +66,8 @@ class FaissMixin:
         NotFittedError
             If the quantizer is not fitted.
         ValueError
-            If the bits of an integer code or the bytes of a scalar code are not all used, which
-            FAISS does not support; if
+            If the bits of an integer code or the bytes of a scalar code are not all used, or words
+            of two bytes have different numbers of dimensions, which FAISS does not support; if
             `codes` are not those of the quantizer; if `k_factor` is less than 1, or given without
             codes or for binary codes.
         TypeError
@@ -110,11 +110,16 @@ class FaissMixin:
 
 def _word_codebooks(code: ScalarCode) -> list[torch.Tensor]:
     """Codebooks of the words of a scalar code, of shape (1, number of values, n_dimensions)."""
-    n_words = len(code.widths)
+    n_words, widths = len(code.widths), set(code.widths.tolist())
     if n_words * code.word_bytes < code.n_bytes:
         raise ValueError(
             f"to_faiss needs scalar codes without unused bytes, got {code.n_components} dimensions "
             f"in n_bytes={code.n_bytes}: reduce n_bytes."
+        )
+    if code.word_bytes > 1 and len(widths) > 1:
+        raise ValueError(
+            f"to_faiss needs the same number of dimensions in each of the {n_words} words of a "
+            f"scalar code, got {code.n_components} dimensions: change n_components to {n_words}."
         )
     return [torch.from_numpy(code.centroids(word))[None] for word in range(n_words)]
 

@@ -11,8 +11,8 @@ from skperco.codes._scalar_code import ScalarCode, normal_error
 
 _BITS_PER_BYTE = 8
 # Words of one byte are kept unless those of two bytes reduce the error at least by this factor:
-# search engines compare them faster. Words of two bytes must have equal numbers of dimensions,
-# which FAISS needs.
+# search engines compare them faster. Words of two bytes have equal numbers of dimensions, which
+# FAISS needs, unless there are fewer dimensions than bytes.
 _MIN_REDUCTION = 0.9
 # Scales to choose from, relative to the standard deviation of a dimension.
 _FACTORS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -48,7 +48,7 @@ def train_scalar_code(
     variances = mean_squares(embeddings, sample_weight)
     weighted = variances * weights.astype(np.float64) ** 2
     word_bytes, groups, n_levels = 1, *_allocate(weighted, n_bytes, 1)
-    if n_bytes % 2 == 0 and n_components % min(n_bytes // 2, n_components) == 0:
+    if n_bytes % 2 == 0 and (n_components < n_bytes or n_components % (n_bytes // 2) == 0):
         of_two_bytes = _allocate(weighted, n_bytes, 2)
         if _error(weighted, *of_two_bytes) < _MIN_REDUCTION * _error(weighted, groups, n_levels):
             word_bytes, (groups, n_levels) = 2, of_two_bytes

@@ -69,7 +69,7 @@ def test_twice_as_many_neighbors_contain_those_by_cosine(embeddings, name):
     queries = quantizer.transform_queries(embeddings[:200])
     _, found = quantizer.to_faiss(codes).search(queries, 20)
     decoded = quantizer.decode(codes)
-    distances, expected = nearest(queries, decoded, 10)
+    distances, _ = nearest(queries, decoded, 10)
     # The tenth neighbor can be a tie.
     farthest = distances[:, -1:]
     of_found = ((queries[:, None].astype(np.float64) - decoded[found]) ** 2).sum(2)
@@ -106,9 +106,13 @@ def test_integer_codes_with_unused_bits_are_refused(embeddings):
         quantizer.to_faiss()
 
 
-def test_scalar_codes_with_unused_bytes_are_refused(embeddings):
-    quantizer = fit(embeddings, "scalar", n_bytes=48, n_components=20)
-    with pytest.raises(ValueError, match="to_faiss needs scalar codes without unused bytes"):
+@pytest.mark.parametrize(
+    ("n_components", "message"),
+    [(20, "without unused bytes"), (40, "change n_components to 24")],
+)
+def test_scalar_codes_that_faiss_cannot_hold_are_refused(embeddings, n_components, message):
+    quantizer = fit(embeddings, "scalar", n_bytes=48, n_components=n_components)
+    with pytest.raises(ValueError, match=message):
         quantizer.to_faiss()
 
 
