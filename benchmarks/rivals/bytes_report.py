@@ -16,7 +16,7 @@ _STYLES = {
 }
 # Scores of the tables of all budgets.
 _KINDS = {"exact": (COHERENCE, RECALL), "coded": (CODED_COHERENCE, CODED_RECALL)}
-_MARKERS = "osv^<>DXPh"
+_MARKERS = "osv^<>DXPp*d"
 _PANEL_SIZE = (6.5, 5.0)
 
 

@@ -19,7 +19,7 @@ from skperco.utils._optional_imports import import_extra
 _BITS_PER_BYTE = 8
 # Number of coarse codes of a row in the first pass, and bits of each. With more codes, the pass is
 # slower; with fewer, more neighbors are missing among the candidates.
-_MAX_COARSE_CODES = 64
+_MAX_COARSE_CODES = 48
 _COARSE_BITS = 4
 _MAX_ROWS_TO_TRAIN = 2**14
 _ROWS_PER_CHUNK = 2**16
@@ -44,10 +44,10 @@ class FaissMixin:
         codes : array-like of shape (n_samples, `n_bytes_`), uint8, default=None
             Codes of the documents. Without them the index is empty.
         k_factor : float, default=None
-            If given, a search for k neighbors has two passes: one over coarse codes of up to 64
+            If given, a search for k neighbors has two passes: one over coarse codes of up to 48
             times 4 bits, which FAISS scans much faster (fast scan), finds k * `k_factor`
             candidates, and the other compares their codes. With 30, nearly all of the ten
-            neighbors are found. The coarse codes take at most 32 bytes of memory for each row.
+            neighbors are found. The coarse codes take at most 24 bytes of memory for each row.
             They are trained on `codes`; further codes cannot be added with ``add_sa_codes``.
 
         Returns
