@@ -19,6 +19,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import torch
+from rivals.code_evaluation import shared_neighbors
 from sklearn.preprocessing import normalize
 
 from skperco import CoherenceQuantizer
@@ -111,7 +112,7 @@ def _compare_search(quantizer, codes, rows, queries, k_factor):
     print(f"search of {len(queries):,} queries: {_in_words(_alternate(searches))}")
     truth = searches["IndexFlatIP"]()
     for name in ("one pass", "two passes"):
-        print(f"recall@{_NEIGHBORS} of {name}: {_shared(truth, searches[name]()):.4f}")
+        print(f"recall@{_NEIGHBORS} of {name}: {shared_neighbors(truth, searches[name]()):.4f}")
 
 
 def _alternate(cases):
@@ -127,11 +128,6 @@ def _alternate(cases):
 
 def _in_words(times):
     return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in times.items())
-
-
-def _shared(truth, found):
-    pairs = zip(truth.tolist(), found.tolist(), strict=True)
-    return np.mean([len(set(one) & set(other)) for one, other in pairs]) / _NEIGHBORS
 
 
 if __name__ == "__main__":

@@ -21,6 +21,12 @@ _N_QUERIES = 1000
 _SEED = 0
 
 
+def shared_neighbors(truth, found):
+    """Share of the true neighbors of each query, (n_queries, k), among those that were found."""
+    pairs = zip(truth.tolist(), found.tolist(), strict=True)
+    return np.mean([len(set(one) & set(other)) for one, other in pairs]) / truth.shape[1]
+
+
 class Judge:
     """Scores of coded rows: queries are a sample of the rows, and the row itself is left out."""
 
@@ -55,8 +61,7 @@ class Judge:
     def _shared(self, found, n_found):
         """Share of the true neighbors among the nearest `n_found` coded rows."""
         found = self._nearest(found, n_found)
-        pairs = zip(self.neighbors.tolist(), found.tolist(), strict=True)
-        return np.mean([len(set(one) & set(other)) for one, other in pairs]) / _N_NEIGHBORS
+        return shared_neighbors(self.neighbors, found)
 
     def _nearest(self, table, k):
         table = table.copy()

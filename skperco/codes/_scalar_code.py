@@ -33,6 +33,7 @@ class ScalarCode(torch.nn.Module):
     n_levels: torch.Tensor
     scales: torch.Tensor
     widths: torch.Tensor
+    _powers: torch.Tensor
     _radices: torch.Tensor
     _members: torch.Tensor
     _word_of: torch.Tensor
@@ -53,6 +54,8 @@ class ScalarCode(torch.nn.Module):
         self.register_buffer("sizes", sizes)
         self.word_bytes, self.n_bytes = sizes.tolist()
         self.n_components = len(n_levels)
+        powers = 2 ** (_BITS_PER_BYTE * torch.arange(self.word_bytes))
+        self.register_buffer("_powers", powers, persistent=False)
         for name, value in _layout(n_levels.numpy(), widths.numpy()).items():
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
 
@@ -65,27 +68,25 @@ class ScalarCode(torch.nn.Module):
         indices = indices.clamp(min=0).minimum(self.n_levels - 1)
         digits = torch.nn.functional.pad(indices * self._radices, (0, 1))
         words = digits[:, self._members].unflatten(1, (len(self.widths), -1)).sum(2)
-        powers = 2 ** (_BITS_PER_BYTE * torch.arange(self.word_bytes, device=words.device))
-        codes = (words[:, :, None] // powers % 2**_BITS_PER_BYTE).flatten(1)
+        codes = (words[:, :, None] // self._powers % 2**_BITS_PER_BYTE).flatten(1)
         codes = torch.nn.functional.pad(codes, (0, self.n_bytes - codes.shape[1]))
         return codes.to(torch.uint8)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Embeddings of codes, float32 of shape (n_rows, n_components)."""
         used = codes[:, : self.word_bytes * len(self.widths)].long()
-        powers = 2 ** (_BITS_PER_BYTE * torch.arange(self.word_bytes, device=codes.device))
-        words = (used.unflatten(1, (-1, self.word_bytes)) * powers).sum(2)
-        indices = words[:, self._word_of] // self._radices % self.n_levels
-        return self._levels[self._offsets + indices] * self.scales
+        words = (used.unflatten(1, (-1, self.word_bytes)) * self._powers).sum(2)
+        return self._decoded(words[:, self._word_of], slice(None))
 
     def centroids(self, word: int) -> NDArray[np.float32]:
         """Decoded dimensions of all values of a word, (n_values, number of its dimensions)."""
-        n_values = 2 ** (_BITS_PER_BYTE * self.word_bytes)
-        codes = torch.zeros(n_values, self.n_bytes, dtype=torch.uint8)
-        values = torch.arange(n_values)
-        for byte in range(self.word_bytes):
-            codes[:, word * self.word_bytes + byte] = values >> (_BITS_PER_BYTE * byte)
-        return self.decode(codes)[:, self._word_of == word].numpy()
+        values = torch.arange(2 ** (_BITS_PER_BYTE * self.word_bytes))
+        return self._decoded(values[:, None], self._word_of == word).numpy()
+
+    def _decoded(self, words: torch.Tensor, columns: torch.Tensor | slice) -> torch.Tensor:
+        """Some dimensions of rows, from the values of the word of each dimension."""
+        indices = words // self._radices[columns] % self.n_levels[columns]
+        return self._levels[self._offsets[columns] + indices] * self.scales[columns]
 
 
 def _layout(n_levels: NDArray[np.int64], widths: NDArray[np.int64]) -> dict[str, NDArray]:

@@ -10,10 +10,10 @@ from skperco.codes._allocation import group_dimensions, mean_squares, water_fill
 from skperco.codes._scalar_code import ScalarCode, normal_error
 
 _BITS_PER_BYTE = 8
-# Words of one byte are kept unless those of two bytes reduce the error at least by this factor:
-# search engines compare them faster. Words of two bytes have equal numbers of dimensions, which
+# Words of two bytes are used if the error is below this fraction of that with words of one byte,
+# which search engines compare faster. Words of two bytes have equal numbers of dimensions, which
 # FAISS needs, unless there are fewer dimensions than bytes.
-_MIN_REDUCTION = 0.9
+_MAX_ERROR_RATIO = 0.9
 # Scales to choose from, relative to the standard deviation of a dimension.
 _FACTORS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 # Standard deviation of constant dimensions.
@@ -50,37 +50,29 @@ def train_scalar_code(
     word_bytes, groups, n_levels = 1, *_allocate(weighted, n_bytes, 1)
     if n_bytes % 2 == 0 and (n_components < n_bytes or n_components % (n_bytes // 2) == 0):
         of_two_bytes = _allocate(weighted, n_bytes, 2)
-        if _error(weighted, *of_two_bytes) < _MIN_REDUCTION * _error(weighted, groups, n_levels):
+        if _error(weighted, *of_two_bytes) < _MAX_ERROR_RATIO * _error(weighted, groups, n_levels):
             word_bytes, (groups, n_levels) = 2, of_two_bytes
     order = np.concatenate(groups)
-    layout = (
+    code = ScalarCode(
         torch.from_numpy(np.concatenate(n_levels)),
+        torch.from_numpy(np.sqrt(variances[order]).clip(_TINY)).float(),
         torch.tensor([len(group) for group in groups]),
         torch.tensor([word_bytes, n_bytes]),
     )
-    deviations = np.sqrt(variances[order]).clip(_TINY)
-    return order, _scaled_code(embeddings[:, order], deviations, layout, sample_weight)
+    code.scales *= _best_factors(code, embeddings[:, order], sample_weight)
+    return order, code
 
 
-def _scaled_code(
-    embeddings: NDArray[np.float32],
-    deviations: NDArray[np.floating],
-    layout: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    sample_weight: NDArray[np.floating],
-) -> ScalarCode:
-    """Code whose scales have the least error: larger ones than the deviations for heavy tails."""
-    n_levels, widths, sizes = layout
-    codes = [
-        ScalarCode(n_levels, torch.from_numpy(deviations * factor).float(), widths, sizes)
-        for factor in _FACTORS
-    ]
+def _best_factors(
+    code: ScalarCode, embeddings: NDArray[np.float32], sample_weight: NDArray[np.floating]
+) -> torch.Tensor:
+    """Factors of the scales with the least error, which are above 1 for heavy tails."""
     rows = torch.from_numpy(embeddings)
-    errors = [
-        sample_weight @ (code.decode(code.encode(rows)) - rows).double().square().numpy()
-        for code in codes
-    ]
-    factors = np.array(_FACTORS)[np.argmin(errors, axis=0)]
-    return ScalarCode(n_levels, torch.from_numpy(deviations * factors).float(), widths, sizes)
+    errors = []
+    for factor in _FACTORS:
+        decoded = factor * code.decode(code.encode(rows / factor))
+        errors.append(sample_weight @ (decoded - rows).double().square().numpy())
+    return torch.tensor(_FACTORS)[np.argmin(errors, axis=0)]
 
 
 def _allocate(
