@@ -72,7 +72,7 @@ def _best_factors(
     for factor in _FACTORS:
         decoded = factor * code.decode(code.encode(rows / factor))
         errors.append(sample_weight @ (decoded - rows).double().square().numpy())
-    return torch.tensor(_FACTORS)[np.argmin(errors, axis=0)]
+    return torch.tensor(_FACTORS, dtype=torch.float32)[np.argmin(errors, axis=0)]
 
 
 def _allocate(
